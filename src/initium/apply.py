@@ -1,0 +1,279 @@
+"""Plan -> tensors. This is the only code of the package that writes to a parameter or buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from initium import streams
+from initium.checkpoint import Entry, read_checkpoint
+from initium.config import InitCfg
+from initium.errors import InitError, InitNameError, did_you_mean, located
+from initium.initializers import Keep
+from initium.ledger import Ledger
+from initium.planning import Call, Fill, Line, Load, Plan, Write, plan_config
+from initium.report import Entry as Happened
+from initium.report import Report, log
+from initium.report.progress import progress
+from initium.streams import Seed
+from initium.tree import Slot, Tree, is_lazy, join
+
+
+@dataclass
+class Run:
+    """One initialisation from its root; what user code starts within it belongs to it."""
+
+    ledger: Ledger
+    seed: Seed
+    draws: int = 0
+
+    def prefix(self, module: nn.Module) -> str | None:
+        """The path of a module in the tree of this run; None where it is not part of it."""
+        tree = self.ledger.tree
+        return next((tree.paths[name] for name, m in tree.modules.items() if m is module), None)
+
+    def paths_set_below(self, module: nn.Module) -> list[str]:
+        """The paths, seen from a module, of the tensors in it that something has set."""
+        stem = f"{self.prefix(module)}." if self.prefix(module) else ""
+        set_already = (place.path for slot in self.ledger.credits for place in slot.places())
+        return [path.removeprefix(stem) for path in set_already if path.startswith(stem)]
+
+    def next_seed(self) -> Seed:
+        """A seed for what user code draws by calling this package."""
+        self.draws += 1
+        return self.seed, "user code", self.draws
+
+
+_RUN: ContextVar[Run | None] = ContextVar("initium_run", default=None)
+
+
+def current_run() -> Run | None:
+    """The initialisation that is going on in this context."""
+    return _RUN.get()
+
+
+@contextmanager
+def running(model: nn.Module, seed: Seed | None) -> Iterator[Run]:
+    """Start an initialisation of `model` from its root."""
+    run = Run(Ledger(Tree(model)), fresh_seed() if seed is None else seed)
+    token = _RUN.set(run)
+    try:
+        yield run
+    finally:
+        _RUN.reset(token)
+
+
+def apply(plan: Plan, model: nn.Module) -> Report:
+    """Carry out a plan: every tensor is written once, user code runs in its place.
+
+    Args:
+        plan: made for this model, or loaded from a file.
+        model: its tensors must have the names, shapes and dtypes of the plan's lines.
+
+    Returns:
+        what happened to every tensor.
+
+    Raises:
+        InitError: the plan is of another model, tensors are on `meta`, or a checkpoint cannot be
+            read; nothing was written.
+
+    >>> import initium
+    >>> model = nn.Linear(3, 2)
+    >>> plan = initium.plan(model, dict(type="Normal", std=0.02, layer="Linear"), seed=7)
+    >>> first = [p.clone() for p in (initium.apply(plan, model), model)[1].parameters()]
+    >>> all(map(torch.equal, first, (initium.apply(plan, model), model)[1].parameters()))
+    True
+    """
+    with running(model, plan.seed) as run:
+        carry_out(plan, model, run)
+        return report_of(plan, run)
+
+
+def carry_out(plan: Plan, model: nn.Module, run: Run, as_user_code: bool = False) -> None:
+    """Write what a plan says for `model`, which may be a part of the run's model.
+
+    With `as_user_code` the writes are not credited here: they are found as what user code did.
+    """
+    prefix = run.prefix(model)
+    tree = run.ledger.tree if model is run.ledger.tree.root else Tree(model)
+    seed = run.next_seed() if as_user_code else run.seed
+    events = list(_events(plan, tree))
+    total = sum(slot.tensor.numel() for slot, _ in events if slot is not None)
+    with progress(f"initializing {plan.model}", total) as advance:
+        for slot, write in events:
+            if slot is None:
+                assert isinstance(write, Call)
+                _call(write, tree, run)
+            elif not isinstance(write, Call):
+                with torch.no_grad(), located(slot.name):
+                    _write(slot.tensor, write, streams.key_of(seed, join(prefix or "", slot.path)))
+                advance(slot.tensor.numel())
+                if not as_user_code:
+                    _credit(slot, write, run)
+
+
+def _events(plan: Plan, tree: Tree) -> Iterator[tuple[Slot | None, Write]]:
+    """What is to be done, in order; everything that can be wrong is found before the first."""
+    slots = {slot.name: slot for slot in tree.slots}
+    files: dict[tuple[str, str], dict[str, Entry]] = {}
+    events: list[tuple[int, Slot | None, Write]] = [(call.order, None, call) for call in plan.calls]
+    for call in plan.calls:
+        if call.module not in tree.modules:
+            raise InitNameError(f"{tree.root.__class__.__name__} has no module {call.module!r}")
+    for line in plan:
+        slot = slots.get(line.name)
+        if slot is None:
+            raise InitNameError(
+                f"the plan of {plan.model} has a tensor {line.name}, "
+                f"which {type(tree.root).__name__} has not.{did_you_mean(line.name, slots)}"
+            )
+        if line.write is not None:
+            with located(line.name):
+                _check(slot.tensor, line)
+                events.append((line.write.order, slot, _ready(line.write, files)))
+    # a stable sort: within one rule, the model's order
+    return ((slot, write) for _, slot, write in sorted(events, key=lambda event: event[0]))
+
+
+def _check(tensor: Tensor, line: Line) -> None:
+    if tuple(tensor.shape) != line.shape:
+        raise InitError(
+            f"the plan is for the shape {list(line.shape)}, but it is {list(tensor.shape)}"
+        )
+    if tensor.is_meta:
+        raise InitError(
+            "this tensor is on the meta device and has no memory; "
+            "call model.to_empty(device=...), then initialize"
+        )
+
+
+def _ready(write: Fill | Load, files: dict[tuple[str, str], dict[str, Entry]]) -> Fill | Load:
+    """The write with a handle on its checkpoint, where it came from a plan file without one."""
+    if isinstance(write, Fill) or write.entry is not None:
+        return write
+    at = (write.checkpoint, write.map_location)
+    if at not in files:
+        files[at] = read_checkpoint(*at)
+    if write.key not in files[at]:
+        raise InitError(f"the checkpoint {write.checkpoint} has no key {write.key!r}")
+    return replace(write, entry=files[at][write.key])
+
+
+def _write(tensor: Tensor, write: Fill | Load, key: int) -> None:
+    if isinstance(write, Load):
+        assert write.entry is not None
+        tensor.copy_(write.entry.read())
+        return
+    drawn = write.initializer.draws(tuple(tensor.shape))
+    if drawn is None or tensor.numel() == 0:
+        return
+    if isinstance(drawn, (int, float)):
+        tensor.fill_(drawn)
+    else:
+        streams.fill(tensor, key, drawn)
+    if write.zero_row is not None:
+        tensor[write.zero_row].zero_()
+
+
+def _credit(slot: Slot, write: Fill | Load, run: Run) -> None:
+    places = [(id(place.owner), place.local) for place in slot.places()]
+    kept = isinstance(write, Fill) and isinstance(write.initializer, Keep)
+    kind = "loaded" if isinstance(write, Load) else "kept" if kept else "filled"
+    info = _same(run) if kept else write.info
+    run.ledger.credit(places, kind, info, write.source)
+
+
+def _call(call: Call, tree: Tree, run: Run) -> None:
+    """Run user code and find out what it wrote."""
+    module = tree.modules[call.module]
+    with run.ledger.watching(call.info, call.source):
+        if call.run is not None:
+            call.run(module)
+        else:
+            module.init_weights()  # the plan saw that it can be called
+
+
+def _same(run: Run) -> str:
+    model = type(run.ledger.tree.root).__name__
+    return f"The value is the same before and after calling `init_weights` of {model}"
+
+
+def report_of(plan: Plan, run: Run) -> Report:
+    """What has happened to the tensors of the run's model."""
+    ledger = run.ledger
+    entries = []
+    for slot in ledger.tree.slots:
+        credit = ledger.credits.get(slot)
+        if credit is not None or not slot.is_buffer:
+            kind, info, source = credit or ("unset", _same(run), "")
+            shape = tuple(slot.tensor.shape) if not is_lazy(slot.tensor) else ()
+            entries.append(Happened(slot.name, shape, kind, info, source))
+    findings = tuple(finding.message for finding in plan.findings)
+    return Report(plan.model, run.seed, tuple(entries), findings)
+
+
+def fresh_seed() -> int:
+    """A seed from torch's default generator, so that `torch.manual_seed` makes a program repeatable.
+
+    Where a process group runs, all ranks take the one of rank 0.
+    """
+    seed = int(torch.randint(0, 2**63 - 1, ()))
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        box = [seed]
+        dist.broadcast_object_list(box, src=0)
+        seed = box[0]
+    return seed
+
+
+def initialize(
+    model: nn.Module,
+    init_cfg: InitCfg,
+    *,
+    seed: Seed | None = None,
+    strict: bool = False,
+) -> Report:
+    """Initialise any module by a config: plan, then apply.
+
+    Only this config counts; `init_cfg` and `init_weights` of the modules below are left alone
+    (`BaseModule.init_weights` takes them all together).
+
+    Args:
+        model: any `nn.Module`.
+        init_cfg: a rule, or a list of rules in rising precedence.
+        seed: an int, a str or a tuple of them; None draws one from torch's default generator.
+        strict: what would be a warning is an error: a rule without effect, a key that is not
+            loaded; and a tensor that nothing sets.
+
+    Returns:
+        what happened to every tensor.
+
+    Raises:
+        InitError: something in the config cannot be carried out; the model is as it was.
+
+    >>> model = nn.Sequential(nn.Conv1d(3, 1, 3), nn.Linear(1, 2))
+    >>> report = initialize(model, dict(type="Constant", layer="Linear", val=1, bias=2))
+    >>> model[1].weight.tolist(), model[1].bias.tolist()
+    ([[1.0], [1.0]], [2.0, 2.0])
+    """
+    planned = plan_config(model, init_cfg, seed=seed, strict=strict)
+    announce(planned)
+    run = current_run()
+    if run is not None and run.prefix(model) is not None:
+        carry_out(planned, model, run, as_user_code=True)
+        return report_of(planned, run)
+    return apply(planned, model)
+
+
+def announce(plan: Plan) -> None:
+    """Show a plan's warnings, and name the checkpoints that will be loaded."""
+    log.warn((finding.message for finding in plan.findings if finding.warned), stacklevel=4)
+    loads = [line.write for line in plan if isinstance(line.write, Load)]
+    for path in dict.fromkeys(load.checkpoint for load in loads):
+        log.say(f"load model from: {path}")
+        log.say(f"local loads checkpoint from path: {path}")

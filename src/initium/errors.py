@@ -1,0 +1,80 @@
+"""Errors: one class for people, a few subclasses for programs that must tell them apart.
+
+Inner code raises the short fact; whoever knows the place adds it with `located`. MMEngine documents
+built-in exception types for the same mistakes, so each subclass is one of those, too.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class InitError(ValueError):
+    """A declaration, plan or checkpoint that cannot be carried out; nothing was written.
+
+    >>> import initium
+    >>> initium.KaimingInit(mode="fan_inn")
+    Traceback (most recent call last):
+    initium.errors.InitAssertionError: mode must be 'fan_in' or 'fan_out', but got 'fan_inn'
+    """
+
+    def __str__(self) -> str:
+        # KeyError would print the repr of the message
+        return str(self.args[0]) if self.args else ""
+
+
+class InitTypeError(InitError, TypeError):
+    """An argument of the wrong type, or an argument that does not exist."""
+
+
+class InitKeyError(InitError, KeyError):
+    """A name that is not registered."""
+
+
+class InitNameError(InitError, RuntimeError):
+    """A module or tensor name that the model does not have."""
+
+
+class InitAssertionError(InitError, AssertionError):
+    """An option outside the allowed ones (mmcv asserted these)."""
+
+
+class InitFileNotFoundError(InitError, FileNotFoundError):
+    """A checkpoint or plan file that does not exist."""
+
+
+class InitWarning(UserWarning):
+    """Something a declaration says that has no effect, or a tensor that nobody set.
+
+    `strict=True` turns these into an `InitError` before the first write;
+    `warnings.filterwarnings("error", category=initium.InitWarning)` raises where they are shown.
+    """
+
+
+@contextmanager
+def located(place: str) -> Iterator[None]:
+    """Add the place (a rule, a tensor, a file) in front of an `InitError` raised inside."""
+    try:
+        yield
+    except InitError as error:
+        error.args = (f"{place}: {error}",)
+        raise
+
+
+def did_you_mean(received: str, allowed: Iterable[str]) -> str:
+    """A question naming the nearest allowed words, or nothing when none is near.
+
+    >>> did_you_mean("Conv2D", ["Conv2d", "Linear"])
+    " Did you mean 'Conv2d'?"
+    """
+    near = difflib.get_close_matches(received, list(dict.fromkeys(allowed)), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def listing(names: Iterable[str], most: int = 12) -> str:
+    """Names in one line, the rest counted: an error must not scroll the traceback away."""
+    everything = list(names)
+    shown = ", ".join(everything[:most])
+    return shown + (f", … ({len(everything) - most} more)" if len(everything) > most else "")

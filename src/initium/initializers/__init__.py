@@ -1,0 +1,14 @@
+"""Initializers: how the values of one tensor are drawn."""
+
+from initium.initializers.base import Initializer as Initializer
+from initium.initializers.base import initializer_from_dict as initializer_from_dict
+from initium.initializers.declaration import Declaration as Declaration
+from initium.initializers.declaration import PretrainedDeclaration as PretrainedDeclaration
+from initium.initializers.simple import Constant as Constant
+from initium.initializers.simple import Keep as Keep
+from initium.initializers.simple import Normal as Normal
+from initium.initializers.simple import TruncNormal as TruncNormal
+from initium.initializers.simple import Uniform as Uniform
+from initium.initializers.variance import Caffe2Xavier as Caffe2Xavier
+from initium.initializers.variance import Kaiming as Kaiming
+from initium.initializers.variance import Xavier as Xavier

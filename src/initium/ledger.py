@@ -1,0 +1,118 @@
+"""Who set which tensor. For user code it is observed, never guessed from values.
+
+A write is seen by the version counter of the tensor, by a change of its memory or its object, and
+(through `.data`, which has no counter) by watching the operations that torch dispatches. What goes
+around torch altogether, such as writing into `tensor.numpy()`, is not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode  # the documented way to see every op
+
+from initium.tree import Slot, Tree
+
+Place = tuple[int, str]  # (id of the module, its attribute)
+
+
+class Ledger:
+    """What has happened to the tensors of a tree so far.
+
+    Attributes:
+        credits: slot -> (kind, info, source) of what set it last.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.credits: dict[Slot, tuple[str, str, str]] = {}
+        self._watch = _Watch()
+        self._user_code: list[tuple[str, str]] = []  # (info, source) of the calls going on
+        self._marks = {slot: _mark(slot.tensor) for slot in tree.slots}
+
+    def credit(self, places: Iterable[Place], kind: str, info: str, source: str) -> None:
+        """Note that the tensors at `places` were just set by `source`."""
+        for place in places:
+            slot = self.tree.at.get(place)
+            if slot is not None:
+                self.credits[slot] = (kind, info, source)
+                self._marks[slot] = _mark(slot.tensor)
+                self._watch.written.discard(_address(slot.tensor))
+
+    @contextmanager
+    def watching(self, info: str, source: str) -> Iterator[None]:
+        """Credit what is written within to user code."""
+        self._user_code.append((info, source))
+        try:
+            with self._watch if len(self._user_code) == 1 else nullcontext():
+                yield
+            self.settle_user_code()
+            self._adopt()
+        finally:
+            self._user_code.pop()
+
+    def settle_user_code(self) -> None:
+        """Credit all that was written since the last time to the user code that is going on."""
+        if self._user_code:
+            self.settle(*self._user_code[-1])
+
+    def settle(self, info: str, source: str, within: nn.Module | None = None) -> None:
+        """Credit all that was written since the last time, to what `info` says."""
+        inside = None if within is None else {id(module) for module in within.modules()}
+        for slot, mark in self._marks.items():
+            if inside is not None and id(slot.owner) not in inside:
+                continue
+            if mark != _mark(slot.tensor) or _address(slot.tensor) in self._watch.written:
+                self.credits[slot] = ("user code", info, source)
+                self._marks[slot] = _mark(slot.tensor)
+                self._watch.written.discard(_address(slot.tensor))
+
+    def _adopt(self) -> None:
+        """Take tensors into the tree that user code has created."""
+        fresh = Tree(self.tree.root)
+        known = {slot.name: slot for slot in self.tree.slots}
+        for slot in fresh.slots:
+            if slot.name not in known:
+                self.credits[slot] = ("user code", "Created by user-defined `init_weights`", "")
+        self.tree = fresh
+        self._marks = {slot: _mark(slot.tensor) for slot in fresh.slots}
+        self.credits = {
+            fresh.at[place]: credit
+            for slot, credit in self.credits.items()
+            if (place := (id(slot.owner), slot.local)) in fresh.at
+        }
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is untyped
+    """Notes the memory that in-place operations write to."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's is untyped
+        self.written: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        for i, argument in enumerate(func._schema.arguments):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                value = args[i] if i < len(args) else kwargs.get(argument.name)
+                for tensor in value if isinstance(value, (list, tuple)) else [value]:
+                    if isinstance(tensor, Tensor):
+                        self.written.add(_address(tensor))
+        return func(*args, **kwargs)
+
+
+def _address(tensor: Tensor) -> int:
+    try:
+        return tensor.untyped_storage().data_ptr() or id(tensor)
+    except (RuntimeError, NotImplementedError):  # lazy, fake or sparse: there is no storage
+        return id(tensor)
+
+
+def _mark(tensor: Tensor) -> tuple[int, int, int]:
+    version = 0 if tensor.is_inference() else tensor._version
+    return id(tensor), version, _address(tensor)

@@ -1,0 +1,141 @@
+"""BaseModule and its containers: modules that carry their own `init_cfg`."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from abc import ABCMeta
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from initium.apply import Run, announce, carry_out, current_run, report_of, running
+from initium.errors import InitWarning
+from initium.planning import Declaring, Plan, declaring_modules, plan_tree, remember
+from initium.report import Report, log
+from initium.streams import Seed
+from initium.tree import is_model_wrapper as is_model_wrapper
+
+
+class BaseModule(Declaring, nn.Module, metaclass=ABCMeta):
+    """A module whose weights are initialised by what it, and the modules below it, declare.
+
+    Args:
+        init_cfg: a rule `dict(type=…)`, a list of rules, or None. It is copied: a config shared
+            by many modules is never changed.
+
+    >>> class Net(BaseModule):
+    ...     def __init__(self, init_cfg=None):
+    ...         super().__init__(init_cfg)
+    ...         self.linear = nn.Linear(2, 2)
+    >>> net = Net(init_cfg=dict(type="Constant", layer="Linear", val=1, bias=3))
+    >>> net.init_weights().counts, net.linear.bias.tolist()
+    ({'filled': 2}, [3.0, 3.0])
+    """
+
+    def __init__(self, init_cfg: Mapping[str, Any] | list[Any] | None = None) -> None:
+        super().__init__()
+        self._is_init = False
+        self.init_cfg = copy.deepcopy(init_cfg)
+
+    @property
+    def is_init(self) -> bool:
+        """Whether `init_weights` has been called."""
+        return self._is_init
+
+    @is_init.setter
+    def is_init(self, value: bool) -> None:
+        self._is_init = value
+
+    def init_weights(self, *, seed: Seed | None = None, strict: bool = False) -> Report | None:
+        """Initialise this module and all below it, once; log what every tensor got.
+
+        A user's own `init_weights`, on any module, is called in its place; it may call
+        `super().init_weights()` for what its module declares.
+
+        Args:
+            seed: an int, a str or a tuple of them; None draws one from torch's default generator.
+            strict: rules without effect and tensors that nothing sets are errors, before the
+                first write.
+
+        Returns:
+            what happened to every tensor; None on a second call, which changes nothing and warns.
+
+        Raises:
+            InitError: something declared cannot be carried out; the model is as it was.
+        """
+        if self._is_init:
+            message = f"init_weights of {type(self).__name__} has been called more than once."
+            warnings.warn(message, InitWarning, stacklevel=2)
+            return None
+        run = current_run()
+        plan = plan_tree(self, seed=seed, strict=strict)
+        if run is not None and run.prefix(self) is not None:
+            # called by user code in the course of an outer initialisation
+            run.ledger.settle_user_code()
+            return _initialise(self, plan, run)
+        with running(self, plan.seed) as run:
+            report = _initialise(self, plan, run)
+        log.details(report)
+        return report
+
+    # lets a plan tell this method from one that a user wrote
+    init_weights.plans_declarations = True  # type: ignore[attr-defined]
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        return f"{text}\ninit_cfg={self.init_cfg}" if self.init_cfg else text
+
+
+def _initialise(module: BaseModule, plan: Plan, run: Run) -> Report:
+    announce(plan)
+    carry_out(plan, module, run)
+    for done in declaring_modules(module):
+        done._is_init = True
+    remember(module, run.paths_set_below(module))
+    return report_of(plan, run)
+
+
+class Sequential(BaseModule, nn.Sequential):
+    """`nn.Sequential` with an `init_cfg`.
+
+    >>> Sequential(nn.Linear(1, 1), init_cfg=dict(type="Keep", layer="Linear")).is_init
+    False
+    """
+
+    def __init__(self, *args: Any, init_cfg: Mapping[str, Any] | list[Any] | None = None) -> None:
+        BaseModule.__init__(self, init_cfg)
+        nn.Sequential.__init__(self, *args)
+
+
+class ModuleList(BaseModule, nn.ModuleList):
+    """`nn.ModuleList` with an `init_cfg`.
+
+    >>> len(ModuleList([nn.Linear(1, 1)]))
+    1
+    """
+
+    def __init__(
+        self,
+        modules: Iterable[nn.Module] | None = None,
+        init_cfg: Mapping[str, Any] | list[Any] | None = None,
+    ) -> None:
+        BaseModule.__init__(self, init_cfg)
+        nn.ModuleList.__init__(self, modules)
+
+
+class ModuleDict(BaseModule, nn.ModuleDict):
+    """`nn.ModuleDict` with an `init_cfg`.
+
+    >>> list(ModuleDict({"head": nn.Linear(1, 1)}))
+    ['head']
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module] | None = None,
+        init_cfg: Mapping[str, Any] | list[Any] | None = None,
+    ) -> None:
+        BaseModule.__init__(self, init_cfg)
+        nn.ModuleDict.__init__(self, modules)

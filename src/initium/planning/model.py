@@ -1,0 +1,94 @@
+"""Plan: tensor name -> the writes foreseen for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from initium.errors import InitKeyError, did_you_mean
+from initium.planning import file, views
+from initium.planning.writes import Call, Finding, Line
+from initium.report import table
+from initium.streams import Seed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will happen to every tensor of a model, before anything is written.
+
+    Attributes:
+        model: the class of the model.
+        lines: one line a tensor, by name, in the model's order.
+        calls: user code that runs, in order.
+        findings: rules without effect, keys that were not loaded, tensors that nobody set.
+        seed: of the random streams; None: one is drawn when the plan is applied.
+
+    >>> import initium
+    >>> from torch import nn
+    >>> p = initium.plan(nn.Linear(3, 2), dict(type="Xavier", layer="Linear"))
+    >>> print(p["weight"].write, p["bias"].write)
+    Xavier(gain=1, distribution='normal') Constant(val=0)
+    """
+
+    model: str
+    lines: dict[str, Line]
+    calls: tuple[Call, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    seed: Seed | None = None
+
+    def __getitem__(self, name: str) -> Line:
+        """The line of a tensor, by its name, its path without wrappers, or an alias."""
+        if name in self.lines:
+            return self.lines[name]
+        for line in self:
+            if name == line.path or name in line.aliases:
+                return line
+        raise InitKeyError(f"no tensor {name!r} in the plan.{did_you_mean(name, self.lines)}")
+
+    def __iter__(self) -> Iterator[Line]:
+        return iter(self.lines.values())
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.lines
+
+    @property
+    def unset(self) -> list[str]:
+        """Names of the tensors that nothing in the plan mentions."""
+        return [line.name for line in self if not line.writes]
+
+    def explain(self, name: str) -> str:
+        """Every write that mentions a tensor, in order, and which one wins, and why."""
+        return views.explain(self[name])
+
+    def diff(self, other: Plan) -> str:
+        """What differs between this plan and another one, a line a tensor; empty: nothing."""
+        return views.diff(self.lines, other.lines)
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan as JSON; `Plan.load` gives an equal plan."""
+        file.save(vars(self), Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Read a plan that `save` wrote.
+
+        Raises:
+            InitFileNotFoundError: a FileNotFoundError; there is no such file.
+            InitError: the file is no plan.
+        """
+        return cls(**file.load(Path(path)))
+
+    def _rows(self) -> tuple[str, list[str], list[list[str]], list[str]]:
+        title = f"plan of {self.model}: {len(self)} tensors, seed {self.seed!r}"
+        notes = [finding.message for finding in self.findings]
+        return title, views.COLUMNS, [views.row(line) for line in self], notes
+
+    def __str__(self) -> str:
+        return table.text(*self._rows())
+
+    def _repr_html_(self) -> str:
+        return table.html(*self._rows())

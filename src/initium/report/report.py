@@ -1,0 +1,82 @@
+"""Report: what happened to every tensor, as data; text, JSON and HTML are views of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from initium.report import table
+from initium.streams import Seed
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What happened to one tensor.
+
+    Attributes:
+        name: of the tensor.
+        shape: of the tensor.
+        kind: `filled`, `loaded`, `user code`, `kept` or `unset`.
+        info: what the log says: the initializer with its arguments, or who set it.
+        source: where that was declared.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    info: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.name} - torch.Size({list(self.shape)}):\n{self.info}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an initialisation did.
+
+    Attributes:
+        model: the class of the model.
+        seed: what the random streams were made from: with it, the same values come again.
+        entries: one a tensor.
+        findings: what had no effect, was not loaded, or was set by nothing.
+
+    >>> import initium
+    >>> from torch import nn
+    >>> initium.initialize(nn.Linear(3, 2), dict(type="Xavier", layer="Linear"), seed=0).counts
+    {'filled': 2}
+    """
+
+    model: str
+    seed: Seed
+    entries: tuple[Entry, ...]
+    findings: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many tensors of each kind."""
+        return dict(Counter(entry.kind for entry in self.entries))
+
+    def __getitem__(self, name: str) -> Entry:
+        """The entry of a tensor; KeyError where there is none."""
+        return {entry.name: entry for entry in self.entries}[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as data that JSON can hold."""
+        return asdict(self)
+
+    def _rows(self) -> tuple[str, list[str], list[list[str]], tuple[str, ...]]:
+        counts = ", ".join(f"{n} {kind}" for kind, n in self.counts.items())
+        title = f"report of {self.model}: {counts}; seed {self.seed!r}"
+        rows = [
+            [e.name, "×".join(map(str, e.shape)) or "scalar", e.kind, e.info, e.source]
+            for e in self.entries
+        ]
+        return title, ["tensor", "shape", "what", "how", "source"], rows, self.findings
+
+    def __str__(self) -> str:
+        return table.text(*self._rows())
+
+    def _repr_html_(self) -> str:
+        return table.html(*self._rows())

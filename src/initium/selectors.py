@@ -1,0 +1,104 @@
+"""Which tensors a rule means: by the class of a layer, by a pattern on names.
+
+A pattern is matched against the whole dotted name of a tensor, segment by segment:
+
+- a segment matches itself: `head.weight` is that one tensor;
+- `*` stands for any characters within a segment: `blocks.*.attn.qkv.weight`, `layer*.bias`;
+- `**` as a segment stands for any number of segments, none included: `backbone.**`, `**.bias`;
+- every other character is itself; names are matched from the root of the model that the
+  declaration belongs to, and wrappers (`module.` of data parallel, `_orig_mod.` of a compiled
+  module) may be left out.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+
+from torch import nn
+
+from initium.errors import InitError
+
+# weight, in_proj_weight, weight_ih, weight_hr_l0_reverse; not weight_g, which is a norm's scale
+_TIMES = r"(_[ih]h|_hr)?(_l\d+)?(_reverse)?"
+_WEIGHT = re.compile(rf"(\w+_)?weight{_TIMES}")
+_BIAS = re.compile(rf"(\w+_)?bias(_[kv])?{_TIMES}")
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """The pattern as a regular expression, to be used with `fullmatch`.
+
+    Raises:
+        InitError: an empty segment, or `**` within one.
+
+    >>> bool(compile_pattern("**.bias").fullmatch("blocks.0.bias."))
+    True
+    """
+    regex = ""
+    for segment in pattern.split("."):
+        if segment == "**":
+            regex += r"(?:[^.]+\.)*"
+        elif not segment or "**" in segment:
+            raise InitError(
+                f"{pattern!r} is no pattern: its segments, between dots, must not be empty, and "
+                "** must stand alone in one"
+            )
+        else:
+            regex += re.escape(segment).replace(r"\*", "[^.]*") + r"\."
+    # a name is matched with a dot at its end, so that all segments look alike
+    return re.compile(regex)
+
+
+def matches(pattern: re.Pattern[str], name: str) -> bool:
+    """Whether the pattern matches the whole of `name`."""
+    return pattern.fullmatch(name + ".") is not None
+
+
+def ancestors(module: nn.Module) -> Iterator[type]:
+    """The class of a module and every class it derives from, below `nn.Module`."""
+    for cls in type(module).__mro__:
+        if cls not in (nn.Module, object):
+            yield cls
+
+
+def is_layer(module: nn.Module, layer: str | type) -> bool:
+    """Whether the module is of the class `layer`: a class, its name, or a dotted name of it."""
+    if isinstance(layer, type):
+        return isinstance(module, layer)
+    if "." in layer:
+        cls = _imported(layer)
+        return isinstance(module, cls) if cls else False
+    return any(cls.__name__ == layer for cls in ancestors(module))
+
+
+def _imported(dotted: str) -> type | None:
+    """The class that a dotted name means, among what is imported already: a model's class is."""
+    module_name, _, attribute = dotted.rpartition(".")
+    cls = getattr(sys.modules.get(module_name), attribute, None)
+    return cls if isinstance(cls, type) else None
+
+
+def layer_tensors(module: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
+    """(owner, attribute, 'weight' or 'bias') of the tensors that make up a layer.
+
+    They are the module's own parameters by their names, and the output projection of
+    `nn.MultiheadAttention`, which torch keeps in a module of its own.
+
+    >>> [role for _, _, role in layer_tensors(nn.LSTM(2, 3))]
+    ['weight', 'weight', 'bias', 'bias']
+    """
+    for local, tensor in module._parameters.items():
+        if tensor is not None and _BIAS.fullmatch(local):
+            yield module, local, "bias"
+        elif tensor is not None and _WEIGHT.fullmatch(local):
+            yield module, local, "weight"
+    if isinstance(module, nn.MultiheadAttention):
+        yield from layer_tensors(module.out_proj)
+
+
+def computed_weights(module: nn.Module) -> list[str]:
+    """Weights that the module computes from other tensors (a parametrization, weight norm)."""
+    parametrized = list(getattr(module, "parametrizations", {}))
+    normed = [name[:-2] for name in module._parameters if name.endswith("_g")]
+    return parametrized + [name for name in normed if f"{name}_v" in module._parameters]

@@ -1,0 +1,85 @@
+"""Filling one tensor from its own stream of torch's generator.
+
+Values are drawn in float32 (float64 for float64 tensors) in row-major order of the logical shape
+and then cast, so that neither strides nor a lower precision change them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from initium.streams.distributions import Distribution, Normal, TruncNormal, Uniform
+
+CHUNK = 1 << 20  # elements drawn at a time: no temporary is larger than a few MiB
+
+
+def fill(tensor: Tensor, key: int, distribution: Distribution) -> None:
+    """Fill `tensor` in place with the values that belong to `key`."""
+    generator = torch.Generator().manual_seed(key)
+    dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    if tensor.device.type == "cpu" and tensor.is_contiguous() and tensor.dtype == dtype:
+        flat = tensor.detach().view(-1)
+        for start in range(0, flat.numel(), CHUNK):
+            _draw(flat[start : start + CHUNK], generator, distribution)
+        return
+    values = torch.empty(tensor.shape, dtype=dtype)
+    fill(values, key, distribution)
+    tensor.copy_(_within(values.to(tensor.dtype), distribution))
+
+
+def _draw(chunk: Tensor, generator: torch.Generator, distribution: Distribution) -> None:
+    if isinstance(distribution, Normal):
+        chunk.normal_(distribution.mean, distribution.std, generator=generator)
+    elif isinstance(distribution, Uniform):
+        chunk.uniform_(distribution.a, distribution.b, generator=generator)
+    else:
+        chunk.copy_(_truncated(chunk.numel(), generator, distribution))
+
+
+def _truncated(n: int, generator: torch.Generator, wanted: TruncNormal) -> Tensor:
+    """By inverse CDF in float64: no rejection loop, and no infinite value at the edges.
+
+    Where the interval lies in the upper tail it is mirrored into the lower one, where the CDF
+    keeps its digits.
+    """
+    if wanted.std == 0 or wanted.a == wanted.b:
+        return torch.full((n,), wanted.mean if wanted.std == 0 else wanted.a, dtype=torch.float64)
+    low, high = ((edge - wanted.mean) / wanted.std for edge in (wanted.a, wanted.b))
+    mirrored = low > 0
+    if mirrored:
+        low, high = -high, -low
+    edges = torch.special.log_ndtr(torch.tensor([low, high], dtype=torch.float64))
+    if float(edges[1]) < -700:  # the CDF itself underflows this far out: its tail is exponential
+        u = torch.rand(n, dtype=torch.float64, generator=generator)
+        z = high + torch.log1p(u * math.expm1(max(high * (high - low), -700.0))) / -high
+    else:
+        p_low, p_high = edges.exp().tolist()
+        u = torch.rand(n, dtype=torch.float64, generator=generator)
+        z = torch.special.ndtri(p_low + (p_high - p_low) * u)
+    z = z.clamp_(low, high)
+    return (
+        (z.neg_() if mirrored else z).mul_(wanted.std).add_(wanted.mean).clamp_(wanted.a, wanted.b)
+    )
+
+
+def _within(values: Tensor, distribution: Distribution) -> Tensor:
+    """Undo a rounding to a lower precision that left the bounds."""
+    if isinstance(distribution, TruncNormal):
+        low, high = (
+            _inner(distribution.a, values.dtype, 1),
+            _inner(distribution.b, values.dtype, -1),
+        )
+        return values.double().clamp(low, high).to(values.dtype)
+    return values
+
+
+def _inner(bound: float, dtype: torch.dtype, direction: int) -> float:
+    """The value of `dtype` nearest to `bound` that does not lie outside of it."""
+    rounded = torch.tensor(bound, dtype=torch.float64).to(dtype)
+    if (rounded.double().item() - bound) * direction >= 0:
+        return rounded.double().item()
+    towards = torch.tensor(direction * math.inf, dtype=dtype)
+    return torch.nextafter(rounded, towards).double().item()

@@ -1,0 +1,137 @@
+"""The tensors of a model with their names, wrappers seen through, ties found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+
+# what wraps one module and has no tensor of its own: the attribute under which it keeps it
+_WRAPPED = ("_orig_mod", "_fsdp_wrapped_module")
+
+
+def is_model_wrapper(module: nn.Module) -> bool:
+    """Whether `module` only wraps another one: data parallel, FSDP, a compiled module."""
+    return wrapped_as(module) is not None
+
+
+def wrapped_as(module: nn.Module) -> str | None:
+    """The attribute that holds the module which `module` wraps, or None."""
+    if isinstance(module, (DataParallel, DistributedDataParallel)):
+        return "module"
+    return next((name for name in _WRAPPED if name in module._modules), None)
+
+
+@dataclass(eq=False)
+class Slot:
+    """One tensor of a model: a place where a module keeps it.
+
+    Attributes:
+        name: as `named_parameters` writes it.
+        path: the name without the segments of wrappers; patterns match it, keys are made from it.
+        owner: the module that holds it as its attribute `local`.
+        aliases: the other places of the same tensor (tied weights, shared modules).
+    """
+
+    name: str
+    path: str
+    owner: nn.Module
+    local: str
+    is_buffer: bool = False
+    aliases: list[Slot] = field(default_factory=list)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The tensor that lies there now (user code may put another one)."""
+        store = self.owner._buffers if self.is_buffer else self.owner._parameters
+        found = store[self.local]
+        assert found is not None
+        return found
+
+    def places(self) -> list[Slot]:
+        """This slot and its aliases."""
+        return [self, *self.aliases]
+
+
+class Tree:
+    """The modules and tensors of a model, by name.
+
+    Attributes:
+        root: the model.
+        modules: every module by its name; a shared one has several.
+        paths: the path (the name without wrappers) of each of these names.
+        slots: one slot a tensor, in the order of `named_parameters`, then buffers.
+    """
+
+    def __init__(self, root: nn.Module) -> None:
+        self.root = root
+        self.modules = dict(root.named_modules(remove_duplicate=False))
+        self.paths = self._paths()
+        self.slots: list[Slot] = []
+        known: dict[object, Slot] = {}
+        for slot in self._places():
+            first = known.setdefault(_identity(slot), slot)
+            if first is slot:
+                self.slots.append(slot)
+            else:
+                first.aliases.append(slot)
+        self.at = {
+            (id(place.owner), place.local): slot for slot in self.slots for place in slot.places()
+        }
+
+    def _paths(self) -> dict[str, str]:
+        paths = {"": ""}
+        for name in self.modules:
+            parent, _, leaf = name.rpartition(".")
+            if name and wrapped_as(self.modules[parent]) == leaf:
+                paths[name] = paths[parent]
+            elif name:
+                paths[name] = join(paths[parent], leaf)
+        return paths
+
+    def _places(self) -> Iterator[Slot]:
+        for buffers in (False, True):
+            for name, module in self.modules.items():
+                for local, tensor in (module._buffers if buffers else module._parameters).items():
+                    if tensor is not None:
+                        path = join(self.paths[name], local)
+                        yield Slot(join(name, local), path, module, local, buffers)
+
+    @property
+    def parameters(self) -> list[Slot]:
+        """The slots of parameters."""
+        return [slot for slot in self.slots if not slot.is_buffer]
+
+    def visible(self) -> list[tuple[str, nn.Module]]:
+        """(path, module) of every module once, wrappers left out."""
+        seen: set[int] = set()
+        found = []
+        for name, module in self.modules.items():
+            if id(module) not in seen and not is_model_wrapper(module):
+                seen.add(id(module))
+                found.append((self.paths[name], module))
+        return found
+
+
+def _identity(slot: Slot) -> object:
+    """Equal for two places of one tensor: the same object, or the same memory seen the same way."""
+    tensor = slot.tensor
+    try:
+        address = tensor.data_ptr()
+        seen_as = (tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device)
+    except (RuntimeError, ValueError, NotImplementedError):  # lazy, fake or sparse: no address
+        return id(tensor)
+    return (address, seen_as) if address and tensor.numel() else id(tensor)
+
+
+def is_lazy(tensor: Tensor) -> bool:
+    """Whether a parameter or buffer of a lazy module has no shape yet."""
+    return isinstance(tensor, (UninitializedParameter, UninitializedBuffer))
+
+
+def join(*segments: str) -> str:
+    """Dotted name of its non-empty parts."""
+    return ".".join(segment for segment in segments if segment)
