@@ -74,7 +74,7 @@ def test_explain_lists_every_rule_and_why_the_last_one_won():
     )
     assert "2. Constant(val=2) — init_cfg of Sequential, rule 2: wins" in text
     assert "nothing mentions it" in made.explain("conv.weight")
-    with pytest.raises(KeyError, match="Did you mean 'fc.weight'"):
+    with pytest.raises(KeyError, match=r"Did you mean 'fc\.weight'"):
         made.explain("fc.wieght")
 
 

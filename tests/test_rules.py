@@ -245,7 +245,7 @@ def test_override_of_what_is_not_there(name):
 
 
 def test_missing_override_names_the_nearest():
-    with pytest.raises(RuntimeError, match="Did you mean .*'conv'"):
+    with pytest.raises(RuntimeError, match=r"Did you mean .*'conv'"):
         initialize(small(), constant(override=dict(name="con")))
 
 
@@ -380,7 +380,7 @@ def test_tensors_that_cannot_be_drawn():
     model.counts = nn.Parameter(torch.zeros(3, dtype=torch.int32), requires_grad=False)
     model.twice = nn.Parameter(torch.zeros(1).expand(4))
     with pytest.raises(
-        InitError, match="counts: Normal needs a floating point tensor, but this is torch.int32"
+        InitError, match=r"counts: Normal needs a floating point tensor, but this is torch\.int32"
     ):
         initialize(model, dict(type="Normal", name="counts"))
     with pytest.raises(InitError, match="twice: this tensor is expanded"):
@@ -455,3 +455,15 @@ def test_a_users_own_initializer_works_at_once():
     )
     assert report["conv.weight"].info == "Initialized by Twos"
     assert report["fc.weight"].info == "ConstantInit: val=1, bias=2"
+
+
+def test_an_initializer_may_be_applied_to_every_module():
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Linear(1, 2))
+    model.apply(initium.ConstantInit(val=3, layer=["Conv2d", "Linear"]))
+    assert model[0].weight.item() == 3 and model[2].weight.eq(3).all()
+
+
+def test_warnings_point_at_the_users_line():
+    with pytest.warns(InitWarning) as shown:
+        initialize(small(), constant())
+    assert shown[0].filename == __file__

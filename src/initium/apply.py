@@ -192,7 +192,7 @@ def _credit(slot: Slot, write: Fill | Load, run: Run) -> None:
 def _call(call: Call, tree: Tree, run: Run) -> None:
     """Run user code and find out what it wrote."""
     module = tree.modules[call.module]
-    with run.ledger.watching(call.info, call.source):
+    with run.ledger.watching(module, call.info, call.source):
         if call.run is not None:
             call.run(module)
         else:
@@ -261,18 +261,22 @@ def initialize(
     >>> model[1].weight.tolist(), model[1].bias.tolist()
     ([[1.0], [1.0]], [2.0, 2.0])
     """
-    planned = plan_config(model, init_cfg, seed=seed, strict=strict)
-    announce(planned)
+    return start(plan_config(model, init_cfg, seed=seed, strict=strict), model)
+
+
+def start(plan: Plan, model: nn.Module) -> Report:
+    """Announce and apply a plan that was just made, as part of a run that is going on, if any."""
+    announce(plan)
     run = current_run()
     if run is not None and run.prefix(model) is not None:
-        carry_out(planned, model, run, as_user_code=True)
-        return report_of(planned, run)
-    return apply(planned, model)
+        carry_out(plan, model, run, as_user_code=True)
+        return report_of(plan, run)
+    return apply(plan, model)
 
 
 def announce(plan: Plan) -> None:
     """Show a plan's warnings, and name the checkpoints that will be loaded."""
-    log.warn((finding.message for finding in plan.findings if finding.warned), stacklevel=4)
+    log.warn(finding.message for finding in plan.findings if finding.warned)
     loads = [line.write for line in plan if isinstance(line.write, Load)]
     for path in dict.fromkeys(load.checkpoint for load in loads):
         log.say(f"load model from: {path}")

@@ -74,7 +74,8 @@ def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise InitFileNotFoundError(f"there is no file {path}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # dataclasses and pickles look their module up there
     spec.loader.exec_module(module)

@@ -30,7 +30,8 @@ class Ledger:
         self.tree = tree
         self.credits: dict[Slot, tuple[str, str, str]] = {}
         self._watch = _Watch()
-        self._user_code: list[tuple[str, str]] = []  # (info, source) of the calls going on
+        # (module, info, source) of the calls going on
+        self._user_code: list[tuple[nn.Module, str, str]] = []
         self._marks = {slot: _mark(slot.tensor) for slot in tree.slots}
 
     def credit(self, places: Iterable[Place], kind: str, info: str, source: str) -> None:
@@ -43,47 +44,53 @@ class Ledger:
                 self._watch.written.discard(_address(slot.tensor))
 
     @contextmanager
-    def watching(self, info: str, source: str) -> Iterator[None]:
-        """Credit what is written within to user code."""
-        self._user_code.append((info, source))
+    def watching(self, module: nn.Module, info: str, source: str) -> Iterator[None]:
+        """Credit what is written within to user code that runs on a module."""
+        self._user_code.append((module, info, source))
         try:
             with self._watch if len(self._user_code) == 1 else nullcontext():
                 yield
             self.settle_user_code()
-            self._adopt()
+            self._adopt(module)
         finally:
             self._user_code.pop()
 
     def settle_user_code(self) -> None:
         """Credit all that was written since the last time to the user code that is going on."""
         if self._user_code:
-            self.settle(*self._user_code[-1])
+            module, info, source = self._user_code[-1]
+            self.settle(info, source, module)
+            if self._watch.written:  # it wrote elsewhere, too, if only to its temporaries
+                self.settle(info, source, self.tree.root)
+                self._watch.written.clear()
 
-    def settle(self, info: str, source: str, within: nn.Module | None = None) -> None:
-        """Credit all that was written since the last time, to what `info` says."""
-        inside = None if within is None else {id(module) for module in within.modules()}
-        for slot, mark in self._marks.items():
-            if inside is not None and id(slot.owner) not in inside:
-                continue
-            if mark != _mark(slot.tensor) or _address(slot.tensor) in self._watch.written:
+    def settle(self, info: str, source: str, within: nn.Module) -> None:
+        """Credit all that was written below a module since the last time to what `info` says."""
+        for slot in self.tree.below(within):
+            address = _address(slot.tensor)
+            if self._marks[slot] != _mark(slot.tensor) or address in self._watch.written:
                 self.credits[slot] = ("user code", info, source)
                 self._marks[slot] = _mark(slot.tensor)
-                self._watch.written.discard(_address(slot.tensor))
+                self._watch.written.discard(address)
 
-    def _adopt(self) -> None:
+    def _adopt(self, module: nn.Module) -> None:
         """Take tensors into the tree that user code has created."""
-        fresh = Tree(self.tree.root)
-        known = {slot.name: slot for slot in self.tree.slots}
-        for slot in fresh.slots:
-            if slot.name not in known:
+        if all(
+            tensor is None or (id(holder), local) in self.tree.at
+            for holder in module.modules()
+            for local, tensor in (*holder._parameters.items(), *holder._buffers.items())
+        ):
+            return
+        known, self.tree = self.tree, Tree(self.tree.root)
+        old = self.credits
+        self.credits = {}
+        self._marks = {slot: _mark(slot.tensor) for slot in self.tree.slots}
+        for slot in self.tree.slots:
+            before = known.at.get((id(slot.owner), slot.local))
+            if before is None:
                 self.credits[slot] = ("user code", "Created by user-defined `init_weights`", "")
-        self.tree = fresh
-        self._marks = {slot: _mark(slot.tensor) for slot in fresh.slots}
-        self.credits = {
-            fresh.at[place]: credit
-            for slot, credit in self.credits.items()
-            if (place := (id(slot.owner), slot.local)) in fresh.at
-        }
+            elif before in old:
+                self.credits[slot] = old[before]
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is untyped

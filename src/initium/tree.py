@@ -105,6 +105,16 @@ class Tree:
         """The slots of parameters."""
         return [slot for slot in self.slots if not slot.is_buffer]
 
+    def below(self, module: nn.Module) -> list[Slot]:
+        """The slots of the tensors that `module` and the modules below it hold."""
+        found: dict[Slot, None] = {}
+        for holder in module.modules():
+            for local in (*holder._parameters, *holder._buffers):
+                slot = self.at.get((id(holder), local))
+                if slot is not None:
+                    found[slot] = None
+        return list(found)
+
     def visible(self) -> list[tuple[str, nn.Module]]:
         """(path, module) of every module once, wrappers left out."""
         seen: set[int] = set()

@@ -5,12 +5,13 @@ Each is a name over one initializer of `initium.initializers`; `BaseInit` does t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypedDict
 
 from torch import nn
 from typing_extensions import Unpack
 
-from initium.apply import initialize
+from initium.apply import initialize, start
 from initium.initializers import (
     Caffe2Xavier,
     Constant,
@@ -24,6 +25,7 @@ from initium.initializers import (
     Xavier,
 )
 from initium.initializers.declaration import Layers, Names
+from initium.planning import plan_config
 from initium.registry import WEIGHT_INITIALIZERS
 
 
@@ -65,7 +67,12 @@ class BaseInit(Declaration):
 
     def __call__(self, module: nn.Module) -> None:
         """Initialise the tensors of `module`, and of all below it, that this means."""
-        initialize(module, self)
+        plan = plan_config(module, self)
+        if not any(True for _ in module.children()):
+            # model.apply(init) calls it on every single layer: that other classes are not
+            # there is no finding
+            plan = replace(plan, findings=())
+        start(plan, module)
 
     def declares(self) -> bool:
         """Whether this is all data: a subclass that defines its own `__call__` is user code."""

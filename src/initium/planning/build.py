@@ -67,14 +67,14 @@ class Planner:
             source = f"{type(run).__name__} on {join(type(self.tree.root).__name__, name)}"
         call = Call(self._next(), source, info, name, run)
         self.calls.append(call)
-        for slot in self._below(module):
+        for slot in self.tree.below(module):
             self.writes[slot].append(call)
 
     def keep(self, path: str, module: nn.Module) -> None:
         """Keep what a module's own `init_weights` has set earlier."""
         source = f"init_weights of {join(type(self.tree.root).__name__, path)}, called before"
         paths = {join(path, relative) for relative in remembered(module)}
-        for slot in self._below(module):
+        for slot in self.tree.below(module):
             if slot.path in paths:
                 self.writes[slot].append(Fill(self._next(), source, "", Keep()))
 
@@ -100,10 +100,6 @@ class Planner:
     def _next(self) -> int:
         self._order += 1
         return self._order
-
-    def _below(self, module: nn.Module) -> list[Slot]:
-        inside = {id(m) for m in module.modules()}
-        return [s for s in self.writes if any(id(p.owner) in inside for p in s.places())]
 
     def _advise(self, rule: Rule) -> None:
         for each in (rule, *rule.overrides):

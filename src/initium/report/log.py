@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch.distributed as dist
 
@@ -13,6 +14,7 @@ from initium.errors import InitWarning
 from initium.report.report import Report
 
 logger = logging.getLogger("initium")
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 class _Stdout(logging.StreamHandler):  # type: ignore[type-arg]  # generic in stubs, not at run time
@@ -47,11 +49,19 @@ def say(message: str) -> None:
         logger.info(message)
 
 
-def warn(messages: Iterable[str], stacklevel: int = 3) -> None:
-    """Show each message as an `InitWarning`."""
+def warn(messages: Iterable[str]) -> None:
+    """Show each message as an `InitWarning` at the line of the user's code that led here."""
     if _ready():
         for message in messages:
-            warnings.warn(message, InitWarning, stacklevel=stacklevel + 1)
+            warnings.warn(message, InitWarning, stacklevel=_outside())
+
+
+def _outside() -> int:
+    """How many frames up, seen from the caller of this, the code outside of the package is."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def details(report: Report) -> None:

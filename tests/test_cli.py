@@ -1,0 +1,115 @@
+"""The command line, on files and on real models."""
+
+import json
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from typer.testing import CliRunner
+
+import initium
+from initium.cli import app
+from initium.demo import example
+from initium.files import build_target, read_config
+
+MODEL = """
+from torch import nn
+def build():
+    return nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3))
+def not_a_model():
+    return 3
+"""
+CONFIG = [
+    dict(type="Normal", layer="Linear", std=0.1),
+    dict(type="Constant", layer="LayerNorm", val=1),
+]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(MODEL)
+    (tmp_path / "c.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "c.yaml").write_text(
+        "- {type: Normal, layer: Linear, std: 0.1}\n- {type: Constant, layer: LayerNorm, val: 1}\n"
+    )
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.mark.parametrize("target", ["net.py:build", "net:build"])
+def test_plan_prints_the_table_and_writes_json(here, target):
+    done = run("plan", target, "c.yaml", "--seed", 3, "-o", "plan.json")
+    assert done.exit_code == 0
+    assert "Normal(mean=0, std=0.1)" in done.stdout
+    assert initium.Plan.load("plan.json").seed == 3
+    assert run("plan", target, "c.json", "--seed", 3).stdout == done.stdout
+
+
+def test_init_writes_the_same_file_for_the_same_seed(here):
+    for out in ("a.safetensors", "b.safetensors", "c.safetensors"):
+        done = run("init", "net.py:build", "c.yaml", "-o", out, "--seed", 3 if out[0] != "c" else 4)
+        assert done.exit_code == 0 and f"wrote {out}" in done.stdout
+    a, b, c = (load_file(here / f"{x}.safetensors") for x in "abc")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not torch.equal(a["0.weight"], c["0.weight"])
+    model = nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3))
+    initium.initialize(model, CONFIG, seed=3)
+    assert torch.equal(a["0.weight"], model[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("target", "config", "message"),
+    [
+        ("net.py", "c.yaml", "TARGET must be package.module:callable"),
+        ("net.py:buidl", "c.yaml", "Did you mean 'build'"),
+        ("net.py:not_a_model", "c.yaml", "must make a torch.nn.Module, but made a int"),
+        ("nett.py:build", "c.yaml", "there is no file nett.py"),
+        ("nett:build", "c.yaml", "cannot import nett"),
+        ("net.py:build", "d.yaml", "there is no config file d.yaml"),
+        ("net.py:build", "bad.yaml", "cannot read the config bad.yaml"),
+        ("net.py:build", "typo.json", "rule 1: KaimingInit got an unknown argument 'mod'"),
+    ],
+)
+def test_mistakes_in_one_line_with_exit_code_2_and_no_file(here, target, config, message):
+    (here / "bad.yaml").write_text("a: [")
+    (here / "typo.json").write_text(json.dumps(dict(type="Kaiming", mod=1)))
+    done = run("init", target, config, "-o", "x.safetensors")
+    assert done.exit_code == 2
+    assert message in done.stderr and "Traceback" not in done.output
+    assert not list(here.glob("x.safetensors*"))
+
+
+def test_warnings_in_one_line_and_strict(here):
+    (here / "w.json").write_text(json.dumps([*CONFIG, dict(type="Xavier", layer="Lineer")]))
+    done = run("plan", "net.py:build", "w.json")
+    assert done.exit_code == 0 and "Did you mean 'Linear'" in done.output
+    assert run("plan", "net.py:build", "w.json", "--strict").exit_code == 2
+
+
+def test_demo(tmp_path):
+    done = run("demo", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    for text in ("plan of ViTForImageClassification: 200 tensors", "{'filled': 200}",
+                 "plan of SentenceClassifier", "104 loaded, 2 filled", "XavierInit"):  # fmt: skip
+        assert text in done.stdout
+    state = load_file(tmp_path / "vit.safetensors")
+    plan = initium.Plan.load(tmp_path / "vit.plan.json")
+    assert set(state) == {line.name for line in plan}
+    for line in plan:
+        # the plan's std, within five standard errors of each tensor's size
+        n = state[line.name].numel()
+        assert state[line.name].std().item() == pytest.approx(
+            line.std, rel=5 / (2 * n) ** 0.5, abs=1e-9
+        )
+
+
+def test_examples_are_found_and_valid():
+    assert len(read_config(example("vit.yaml"))) == 5
+    assert re.search("Xavier", example("minilm.yaml").read_text())
+    assert isinstance(build_target("torch.nn:Identity"), nn.Identity)
