@@ -161,8 +161,12 @@ def test_diff_shows_what_changed():
 
 def test_every_tensor_is_written_once():
     model = net()
+    model.big = nn.Linear(2000, 2000)
+    model.table = nn.Embedding(5, 2, padding_idx=0)
     versions = {name: p._version for name, p in model.named_parameters()}
-    initialize(model, [dict(type="Normal", layer=["Conv2d", "Linear", "BatchNorm2d"]), *RULES])
+    initialize(
+        model, [dict(type="Normal", layer=["Conv2d", "Linear", "BatchNorm2d", "Embedding"]), *RULES]
+    )
     assert all(p._version == versions[name] + 1 for name, p in model.named_parameters())
 
 
@@ -298,3 +302,20 @@ def test_values_depend_on_seed_and_name_alone(seed, dtype, channels_last):
     initialize(b, rule, seed=seed)
     assert torch.equal(a.conv.weight.to(dtype), b.conv.weight)
     assert torch.equal(a.fc.weight.to(dtype), b.fc.weight)
+
+
+def test_a_default_device_does_not_matter():
+    a, b = net(), net()
+    initialize(a, RULES, seed=1)
+    with torch.device("meta"):
+        initialize(b, RULES, seed=1)
+        initialize(net_on_cpu := net().to_empty(device="cpu"), RULES, seed=None)
+    assert same(bits(a), bits(b)) and not same(bits(a), bits(net_on_cpu))
+
+
+def test_the_plan_of_a_model_with_its_own_init_weights_says_so():
+    class Own(BaseModule):
+        def init_weights(self):
+            super().init_weights()
+
+    assert "Own.init_weights is user code" in plan(Own()).findings[0].message

@@ -3,70 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 
 from initium import streams
 from initium.checkpoint import Entry, read_checkpoint
 from initium.config import InitCfg
 from initium.errors import InitError, InitNameError, did_you_mean, located
 from initium.initializers import Keep
-from initium.ledger import Ledger
 from initium.planning import Call, Fill, Line, Load, Plan, Write, plan_config
 from initium.report import Entry as Happened
 from initium.report import Report, log
 from initium.report.progress import progress
+from initium.run import Run, current_run, running
 from initium.streams import Seed
 from initium.tree import Slot, Tree, is_lazy, join
-
-
-@dataclass
-class Run:
-    """One initialisation from its root; what user code starts within it belongs to it."""
-
-    ledger: Ledger
-    seed: Seed
-    draws: int = 0
-
-    def prefix(self, module: nn.Module) -> str | None:
-        """The path of a module in the tree of this run; None where it is not part of it."""
-        tree = self.ledger.tree
-        return next((tree.paths[name] for name, m in tree.modules.items() if m is module), None)
-
-    def paths_set_below(self, module: nn.Module) -> list[str]:
-        """The paths, seen from a module, of the tensors in it that something has set."""
-        stem = f"{self.prefix(module)}." if self.prefix(module) else ""
-        set_already = (place.path for slot in self.ledger.credits for place in slot.places())
-        return [path.removeprefix(stem) for path in set_already if path.startswith(stem)]
-
-    def next_seed(self) -> Seed:
-        """A seed for what user code draws by calling this package."""
-        self.draws += 1
-        return self.seed, "user code", self.draws
-
-
-_RUN: ContextVar[Run | None] = ContextVar("initium_run", default=None)
-
-
-def current_run() -> Run | None:
-    """The initialisation that is going on in this context."""
-    return _RUN.get()
-
-
-@contextmanager
-def running(model: nn.Module, seed: Seed | None) -> Iterator[Run]:
-    """Start an initialisation of `model` from its root."""
-    run = Run(Ledger(Tree(model)), fresh_seed() if seed is None else seed)
-    token = _RUN.set(run)
-    try:
-        yield run
-    finally:
-        _RUN.reset(token)
 
 
 def apply(plan: Plan, model: nn.Module) -> Report:
@@ -166,19 +120,28 @@ def _ready(write: Fill | Load, files: dict[tuple[str, str], dict[str, Entry]]) -
 
 
 def _write(tensor: Tensor, write: Fill | Load, key: int) -> None:
+    """Write in several steps where need be, but tell autograd of one change."""
+    data = tensor.data
     if isinstance(write, Load):
         assert write.entry is not None
-        tensor.copy_(write.entry.read())
+        data.copy_(write.entry.read())
+    elif not _fill(data, write, key):
         return
+    if not tensor.is_inference():  # which has no version
+        increment_version(tensor)
+
+
+def _fill(tensor: Tensor, write: Fill, key: int) -> bool:
     drawn = write.initializer.draws(tuple(tensor.shape))
     if drawn is None or tensor.numel() == 0:
-        return
+        return False
     if isinstance(drawn, (int, float)):
         tensor.fill_(drawn)
     else:
         streams.fill(tensor, key, drawn)
     if write.zero_row is not None:
         tensor[write.zero_row].zero_()
+    return True
 
 
 def _credit(slot: Slot, write: Fill | Load, run: Run) -> None:
@@ -216,19 +179,6 @@ def report_of(plan: Plan, run: Run) -> Report:
             entries.append(Happened(slot.name, shape, kind, info, source))
     findings = tuple(finding.message for finding in plan.findings)
     return Report(plan.model, run.seed, tuple(entries), findings)
-
-
-def fresh_seed() -> int:
-    """A seed from torch's default generator, so that `torch.manual_seed` makes a program repeatable.
-
-    Where a process group runs, all ranks take the one of rank 0.
-    """
-    seed = int(torch.randint(0, 2**63 - 1, ()))
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        box = [seed]
-        dist.broadcast_object_list(box, src=0)
-        seed = box[0]
-    return seed
 
 
 def initialize(

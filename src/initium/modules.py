@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from initium.apply import Run, announce, carry_out, current_run, report_of, running
+from initium.apply import announce, carry_out, report_of
 from initium.errors import InitWarning
 from initium.planning import Declaring, Plan, declaring_modules, plan_tree, remember
 from initium.report import Report, log
+from initium.run import Run, current_run, running
 from initium.streams import Seed
 from initium.tree import is_model_wrapper as is_model_wrapper
 

@@ -6,7 +6,6 @@ from initium.functional.classes import ConstantInit as ConstantInit
 from initium.functional.classes import KaimingInit as KaimingInit
 from initium.functional.classes import KeepInit as KeepInit
 from initium.functional.classes import NormalInit as NormalInit
-from initium.functional.classes import PretrainedInit as PretrainedInit
 from initium.functional.classes import TruncNormalInit as TruncNormalInit
 from initium.functional.classes import UniformInit as UniformInit
 from initium.functional.classes import XavierInit as XavierInit
@@ -21,3 +20,4 @@ from initium.functional.functions import trunc_normal_init as trunc_normal_init
 from initium.functional.functions import uniform_init as uniform_init
 from initium.functional.functions import xavier_init as xavier_init
 from initium.functional.info import update_init_info as update_init_info
+from initium.functional.pretrained import PretrainedInit as PretrainedInit

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from initium.apply import current_run
 from initium.errors import InitAssertionError
+from initium.run import current_run
 
 
 def update_init_info(module: nn.Module, init_info: str) -> None:

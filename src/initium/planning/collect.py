@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -11,6 +12,7 @@ from initium.config import InitCfg, parse
 from initium.planning.build import Planner, plan_config
 from initium.planning.model import Plan
 from initium.planning.select import unwrapped
+from initium.planning.writes import Finding
 from initium.streams import Seed
 from initium.tree import join
 
@@ -69,7 +71,14 @@ beats earlier; w = val
     """
     if init_cfg is not None:
         return plan_config(model, init_cfg, seed=seed, strict=strict)
-    return plan_tree(model, seed=seed, strict=strict)
+    planned = plan_tree(model, seed=seed, strict=strict)
+    if not user_defined(model):
+        return planned
+    text = (
+        f"{type(model).__name__}.init_weights is user code: this is the plan of what "
+        "super().init_weights() does in it"
+    )
+    return replace(planned, findings=(Finding("advice", text), *planned.findings))
 
 
 def declaring_modules(module: nn.Module) -> Iterator[Declaring]:

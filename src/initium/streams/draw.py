@@ -25,7 +25,7 @@ def fill(tensor: Tensor, key: int, distribution: Distribution) -> None:
         for start in range(0, flat.numel(), CHUNK):
             _draw(flat[start : start + CHUNK], generator, distribution)
         return
-    values = torch.empty(tensor.shape, dtype=dtype)
+    values = torch.empty(tensor.shape, dtype=dtype, device="cpu")
     fill(values, key, distribution)
     tensor.copy_(_within(values.to(tensor.dtype), distribution))
 
@@ -46,18 +46,19 @@ def _truncated(n: int, generator: torch.Generator, wanted: TruncNormal) -> Tenso
     keeps its digits.
     """
     if wanted.std == 0 or wanted.a == wanted.b:
-        return torch.full((n,), wanted.mean if wanted.std == 0 else wanted.a, dtype=torch.float64)
+        constant = wanted.mean if wanted.std == 0 else wanted.a
+        return torch.full((n,), constant, dtype=torch.float64, device="cpu")
     low, high = ((edge - wanted.mean) / wanted.std for edge in (wanted.a, wanted.b))
     mirrored = low > 0
     if mirrored:
         low, high = -high, -low
-    edges = torch.special.log_ndtr(torch.tensor([low, high], dtype=torch.float64))
+    edges = torch.special.log_ndtr(torch.tensor([low, high], dtype=torch.float64, device="cpu"))
     if float(edges[1]) < -700:  # the CDF itself underflows this far out: its tail is exponential
-        u = torch.rand(n, dtype=torch.float64, generator=generator)
+        u = torch.rand(n, dtype=torch.float64, device="cpu", generator=generator)
         z = high + torch.log1p(u * math.expm1(max(high * (high - low), -700.0))) / -high
     else:
         p_low, p_high = edges.exp().tolist()
-        u = torch.rand(n, dtype=torch.float64, generator=generator)
+        u = torch.rand(n, dtype=torch.float64, device="cpu", generator=generator)
         z = torch.special.ndtri(p_low + (p_high - p_low) * u)
     z = z.clamp_(low, high)
     return (
@@ -78,8 +79,8 @@ def _within(values: Tensor, distribution: Distribution) -> Tensor:
 
 def _inner(bound: float, dtype: torch.dtype, direction: int) -> float:
     """The value of `dtype` nearest to `bound` that does not lie outside of it."""
-    rounded = torch.tensor(bound, dtype=torch.float64).to(dtype)
+    rounded = torch.tensor(bound, dtype=torch.float64, device="cpu").to(dtype)
     if (rounded.double().item() - bound) * direction >= 0:
         return rounded.double().item()
-    towards = torch.tensor(direction * math.inf, dtype=dtype)
+    towards = torch.tensor(direction * math.inf, dtype=dtype, device="cpu")
     return torch.nextafter(rounded, towards).double().item()
