@@ -310,3 +310,19 @@ def test_manual_seed_makes_it_repeatable_and_two_calls_differ():
         net.init_weights()
     assert torch.equal(nets[0].linear.weight, nets[1].linear.weight)
     assert not torch.equal(nets[1].linear.weight, nets[2].linear.weight)
+
+
+@pytest.mark.parametrize("bad", [dict(type="Nope"), dict(ONES, override=dict(name="nowhere"))])
+def test_mistakes_below_user_code_show_before_the_first_write(bad):
+    class Custom(Net):
+        def init_weights(self):
+            super().init_weights()
+
+    root = Sequential(nn.Linear(1, 1), Custom(bad), init_cfg=ONES)
+    before = root[0].weight.clone()
+    with pytest.raises(
+        initium.InitError, match=r"below Sequential\.1\.init_weights: init_cfg of Custom"
+    ):
+        root.init_weights()
+    assert torch.equal(root[0].weight, before)
+    assert not root.is_init

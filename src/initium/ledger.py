@@ -66,12 +66,14 @@ class Ledger:
 
     def settle(self, info: str, source: str, within: nn.Module) -> None:
         """Credit all that was written below a module since the last time to what `info` says."""
+        found = []
         for slot in self.tree.below(within):
             address = _address(slot.tensor)
             if self._marks[slot] != _mark(slot.tensor) or address in self._watch.written:
                 self.credits[slot] = ("user code", info, source)
                 self._marks[slot] = _mark(slot.tensor)
-                self._watch.written.discard(address)
+                found.append(address)
+        self._watch.written.difference_update(found)
 
     def _adopt(self, module: nn.Module) -> None:
         """Take tensors into the tree that user code has created."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from initium.config import InitCfg, parse
+from initium.config import InitCfg
+from initium.errors import located
 from initium.planning.build import Planner, plan_config
 from initium.planning.model import Plan
 from initium.planning.select import unwrapped
@@ -125,7 +126,12 @@ class _Walk:
 
 
 def _check_declarations(module: nn.Module, where: str) -> None:
-    """Parse what lies below user code: its mistakes must show before the first write, too."""
-    for name, below in module.named_modules():
-        if isinstance(below, Declaring) and below.init_cfg:
-            parse(below.init_cfg, f"init_cfg of {join(where, name)}")
+    """Plan what lies below user code: its mistakes must show before the first write, too.
+
+    Only checkpoints are left out: such code often reads them in its own way.
+    """
+    planner = Planner(module)
+    with located(f"below {where}.init_weights"):
+        for name, below in planner.tree.modules.items():
+            if isinstance(below, Declaring) and below.init_cfg:
+                planner.config(below.init_cfg, planner.tree.paths[name], below)
