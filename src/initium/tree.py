@@ -68,7 +68,7 @@ class Tree:
 
     def __init__(self, root: nn.Module) -> None:
         self.root = root
-        self.modules = dict(root.named_modules(remove_duplicate=False))
+        self.modules: dict[str, nn.Module] = dict(root.named_modules(remove_duplicate=False))
         self.paths = self._paths()
         self.slots: list[Slot] = []
         known: dict[object, Slot] = {}
