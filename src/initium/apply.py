@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -159,7 +160,7 @@ def _call(call: Call, tree: Tree, run: Run) -> None:
         if call.run is not None:
             call.run(module)
         else:
-            module.init_weights()  # the plan saw that it can be called
+            cast(Any, module).init_weights()  # the plan saw that it can be called
 
 
 def _same(run: Run) -> str:
