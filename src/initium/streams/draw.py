@@ -59,8 +59,9 @@ def _truncated(n: int, generator: torch.Generator, wanted: TruncNormal) -> Tenso
     else:
         p_low, p_high = edges.exp().tolist()
         u = torch.rand(n, dtype=torch.float64, device="cpu", generator=generator)
-        z = torch.special.ndtri(p_low + (p_high - p_low) * u)
-    z = z.clamp_(low, high)
+        # never 0 or 1, whose quantiles are infinite: a clamp would make them weights at the bounds
+        p = (p_low + (p_high - p_low) * (u + 2.0**-54)).clamp_(max=1 - 2.0**-53)
+        z = torch.special.ndtri(p)
     return (
         (z.neg_() if mirrored else z).mul_(wanted.std).add_(wanted.mean).clamp_(wanted.a, wanted.b)
     )
