@@ -76,10 +76,20 @@ def test_a_compiled_child_is_seen_through():
     assert made["child.fc.bias"].name == "child._orig_mod.fc.bias"
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.float32,
+        torch.bfloat16,
+        torch.float16,
+        torch.float64,
+        torch.float8_e4m3fn,
+        torch.float8_e5m2,
+    ],
+)
 @pytest.mark.parametrize(("a", "b"), [(-2, 2), (-0.04, 0.04), (0.1, 2), (-9, -1), (0.5, 0.6)])
 def test_truncated_normal_has_no_outliers_and_stays_within_its_bounds(a, b, dtype):
-    model = nn.Linear(1000, 1000, bias=False, dtype=dtype)
+    model = nn.Linear(1000, 1000, bias=False).to(dtype)
     initium.TruncNormalInit(mean=0, std=0.02, a=a, b=b, name="weight").initializer.bounds()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", initium.InitWarning)

@@ -326,3 +326,16 @@ def test_mistakes_below_user_code_show_before_the_first_write(bad):
         root.init_weights()
     assert torch.equal(root[0].weight, before)
     assert not root.is_init
+
+
+def test_a_sharded_tensor_is_refused_before_the_first_write(process_group):
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    mesh = init_device_mesh("cpu", (1,))
+    model[1].weight = nn.Parameter(distribute_tensor(model[1].weight.detach(), mesh, [Shard(0)]))
+    before = model[0].weight.clone()
+    with pytest.raises(initium.InitError, match=r"1\.weight: this rank holds only a part"):
+        initium.initialize(model, ONES)
+    assert torch.equal(model[0].weight, before)

@@ -467,3 +467,16 @@ def test_warnings_point_at_the_users_line():
     with pytest.warns(InitWarning) as shown:
         initialize(small(), constant())
     assert shown[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16, torch.float64]
+)
+@pytest.mark.parametrize("name", [n for n in INITS if n != "Pretrained"])
+def test_every_dtype_can_be_filled(name, dtype):
+    model = nn.Embedding(40, 30, padding_idx=1).to(dtype)
+    cls, arguments, _ = INITS[name]
+    initialize(model, cls(**dict(arguments, layer="Embedding")), seed=0)
+    assert model.weight.float().isfinite().all()
+    assert model.weight.float()[1].eq(0).all()
+    assert model.weight.float()[0].ne(0).any()

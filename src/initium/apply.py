@@ -101,6 +101,11 @@ def _check(tensor: Tensor, line: Line) -> None:
         raise InitError(
             f"the plan is for the shape {list(line.shape)}, but it is {list(tensor.shape)}"
         )
+    if hasattr(tensor, "placements") or hasattr(tensor, "ds_shape"):
+        raise InitError(
+            "this rank holds only a part of the tensor (DTensor, ZeRO-3); initialize the model "
+            "before it is sharded"
+        )
     if tensor.is_meta:
         raise InitError(
             "this tensor is on the meta device and has no memory; "

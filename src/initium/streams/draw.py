@@ -79,9 +79,12 @@ def _within(values: Tensor, distribution: Distribution) -> Tensor:
 
 
 def _inner(bound: float, dtype: torch.dtype, direction: int) -> float:
-    """The value of `dtype` nearest to `bound` that does not lie outside of it."""
-    rounded = torch.tensor(bound, dtype=torch.float64, device="cpu").to(dtype)
-    if (rounded.double().item() - bound) * direction >= 0:
-        return rounded.double().item()
-    towards = torch.tensor(direction * math.inf, dtype=dtype, device="cpu")
-    return torch.nextafter(rounded, towards).double().item()
+    """A value of `dtype` next to `bound` that does not lie outside of it."""
+    info = torch.finfo(dtype)
+    # one unit in the last place; float8 has no nextafter
+    step = math.ldexp(info.eps, math.frexp(max(abs(bound), info.smallest_normal))[1] - 1)
+    rounded = [
+        torch.tensor(value, dtype=torch.float64, device="cpu").to(dtype).double().item()
+        for value in (bound, bound + direction * step)
+    ]
+    return rounded[0] if (rounded[0] - bound) * direction >= 0 else rounded[1]
