@@ -319,3 +319,13 @@ def test_the_plan_of_a_model_with_its_own_init_weights_says_so():
             super().init_weights()
 
     assert "Own.init_weights is user code" in plan(Own()).findings[0].message
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e5m2])
+@pytest.mark.parametrize(("a", "b"), [(0, 1), (-0.3, 0.7), (-2, -1)])
+def test_uniform_never_returns_b_whatever_the_precision(dtype, a, b):
+    model = nn.Linear(1000, 300, bias=False).to(dtype)
+    initialize(model, dict(type="Uniform", a=a, b=b, name="weight"), seed=0)
+    weight = model.weight.double()
+    assert a <= weight.min().item()
+    assert weight.max().item() < b

@@ -68,23 +68,22 @@ def _truncated(n: int, generator: torch.Generator, wanted: TruncNormal) -> Tenso
 
 
 def _within(values: Tensor, distribution: Distribution) -> Tensor:
-    """Undo a rounding to a lower precision that left the bounds."""
-    if isinstance(distribution, TruncNormal):
-        low, high = (
-            _inner(distribution.a, values.dtype, 1),
-            _inner(distribution.b, values.dtype, -1),
-        )
-        return values.double().clamp(low, high).to(values.dtype)
-    return values
+    """Undo a rounding to a lower precision that left the bounds, or reached the open one."""
+    if isinstance(distribution, Normal) or distribution.a == distribution.b:
+        return values
+    low = _inner(distribution.a, values.dtype, 1)
+    high = _inner(distribution.b, values.dtype, -1, open_=isinstance(distribution, Uniform))
+    return values.double().clamp(low, high).to(values.dtype)
 
 
-def _inner(bound: float, dtype: torch.dtype, direction: int) -> float:
-    """A value of `dtype` next to `bound` that does not lie outside of it."""
+def _inner(bound: float, dtype: torch.dtype, direction: int, open_: bool = False) -> float:
+    """A value of `dtype` next to `bound` that lies inside of it; with `open_`, not on it."""
     info = torch.finfo(dtype)
     # one unit in the last place; float8 has no nextafter
     step = math.ldexp(info.eps, math.frexp(max(abs(bound), info.smallest_normal))[1] - 1)
-    rounded = [
+    rounded, inside = (
         torch.tensor(value, dtype=torch.float64, device="cpu").to(dtype).double().item()
         for value in (bound, bound + direction * step)
-    ]
-    return rounded[0] if (rounded[0] - bound) * direction >= 0 else rounded[1]
+    )
+    within = (rounded - bound) * direction
+    return rounded if within > 0 or (within == 0 and not open_) else inside
