@@ -329,3 +329,15 @@ def test_uniform_never_returns_b_whatever_the_precision(dtype, a, b):
     weight = model.weight.double()
     assert a <= weight.min().item()
     assert weight.max().item() < b
+
+
+def test_a_plan_file_does_not_hold_the_code_of_a_users_initializer(tmp_path):
+    model = net()
+    rules = [dict(type="Constant", val=3, layer="Linear"), lambda module: None]
+    plan(model, rules).save(tmp_path / "p.json")
+    before = bits(model)
+    with pytest.raises(InitError, match="function on Sequential cannot be called: the plan comes"):
+        initium.apply(Plan.load(tmp_path / "p.json"), model)
+    assert same(bits(model), before)
+    initium.apply(plan(model, rules), model)
+    assert model.fc.weight.eq(3).all()

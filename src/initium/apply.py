@@ -81,6 +81,11 @@ def _events(plan: Plan, tree: Tree) -> Iterator[tuple[Slot | None, Write]]:
     for call in plan.calls:
         if call.module not in tree.modules:
             raise InitNameError(f"{tree.root.__class__.__name__} has no module {call.module!r}")
+        if call.run is None and not callable(getattr(tree.modules[call.module], call.method, None)):
+            raise InitError(
+                f"{call.source} cannot be called: the plan comes from a file, which does not hold "
+                "the code of initializers, or the module has no init_weights; make the plan anew"
+            )
     for line in plan:
         slot = slots.get(line.name)
         if slot is None:

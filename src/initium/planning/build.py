@@ -65,7 +65,8 @@ class Planner:
             described = getattr(run, "_get_init_info", None)
             info = described() if described else f"Initialized by {type(run).__name__}"
             source = f"{type(run).__name__} on {join(type(self.tree.root).__name__, name)}"
-        call = Call(self._next(), source, info, name, run)
+        method = "" if run else "init_weights"
+        call = Call(self._next(), source, info, name, method, run)
         self.calls.append(call)
         for slot in self.tree.below(module):
             self.writes[slot].append(call)

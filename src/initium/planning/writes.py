@@ -58,13 +58,15 @@ class Call:
 
     Attributes:
         module: the name of the module that it is called on.
-        run: what is called with that module; None: its `init_weights()`.
+        method: what is called on the module; empty: an initializer of the user is called with it.
+        run: that initializer. A plan file cannot hold it.
     """
 
     order: int
     source: str
     info: str
     module: str
+    method: str = "init_weights"
     run: Callable[[nn.Module], Any] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
