@@ -119,13 +119,3 @@ def test_import_stays_light():
     code = "import sys, initium; print([m for m in ('numba','rich','typer','yaml','transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize("u", [0.0, 1 - 2**-53])
-def test_the_edges_of_the_inverse_cdf_give_no_outliers(u, monkeypatch):
-    model = nn.Linear(3, 3)
-    monkeypatch.setattr(torch, "rand", lambda n, **kw: torch.full((n,), u, dtype=kw["dtype"]))
-    with pytest.warns(initium.InitWarning, match="truncates nothing"):
-        initium.trunc_normal_init(model, std=0.02)
-    # the outermost value that 53 bits can give lies 8.3 standard deviations out, not at -2 or 2
-    assert 8 * 0.02 < model.weight.abs().max() < 8.4 * 0.02

@@ -1,5 +1,6 @@
 """Initium says how a PyTorch model starts, does exactly that once, and shows what it did."""
 
+from initium import init as init
 from initium.apply import apply as apply
 from initium.apply import initialize as initialize
 from initium.errors import InitError as InitError

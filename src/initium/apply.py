@@ -1,27 +1,26 @@
-"""Plan -> tensors. This is the only code of the package that writes to a parameter or buffer."""
+"""Plan -> tensors: every tensor is written once, and only by `writing.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, cast
+from itertools import groupby
+from typing import Any, TypeGuard, cast
 
-import torch
 from torch import Tensor, nn
-from torch.autograd.graph import increment_version
 
-from initium import streams
 from initium.checkpoint import Entry, read_checkpoint
 from initium.config import InitCfg
 from initium.errors import InitError, InitNameError, did_you_mean, located
-from initium.initializers import Keep
+from initium.initializers import Keep, check_tensor
 from initium.planning import Call, Fill, Line, Load, Plan, Write, plan_config
 from initium.report import Entry as Happened
 from initium.report import Report, log
 from initium.report.progress import progress
 from initium.run import Run, current_run, running
 from initium.streams import Seed
-from initium.tree import Slot, Tree, is_lazy, join
+from initium.tree import Slot, Tree, is_lazy
+from initium.writing import Target, Writer
 
 
 def apply(plan: Plan, model: nn.Module) -> Report:
@@ -39,13 +38,14 @@ def apply(plan: Plan, model: nn.Module) -> Report:
             read; nothing was written.
 
     >>> import initium
-    >>> model = nn.Linear(3, 2)
+    >>> model, twin = nn.Linear(3, 2), nn.Linear(3, 2)
     >>> plan = initium.plan(model, dict(type="Normal", std=0.02, layer="Linear"), seed=7)
-    >>> first = [p.clone() for p in (initium.apply(plan, model), model)[1].parameters()]
-    >>> all(map(torch.equal, first, (initium.apply(plan, model), model)[1].parameters()))
+    >>> initium.apply(plan, model).counts, initium.apply(plan, twin).counts
+    ({'filled': 2}, {'filled': 2})
+    >>> model.weight.equal(twin.weight)
     True
     """
-    with running(model, plan.seed) as run:
+    with running(model, plan.seed, plan.rng) as run:
         carry_out(plan, model, run)
         return report_of(plan, run)
 
@@ -55,21 +55,22 @@ def carry_out(plan: Plan, model: nn.Module, run: Run, as_user_code: bool = False
 
     With `as_user_code` the writes are not credited here: they are found as what user code did.
     """
-    prefix = run.prefix(model)
     tree = run.ledger.tree if model is run.ledger.tree.root else Tree(model)
-    seed = run.next_seed() if as_user_code else run.seed
     events = list(_events(plan, tree))
     total = sum(slot.tensor.numel() for slot, _ in events if slot is not None)
+    key = run.keys(run.prefix(model) or "", as_user_code)
     with progress(f"initializing {plan.model}", total) as advance:
-        for slot, write in events:
-            if slot is None:
-                assert isinstance(write, Call)
-                _call(write, tree, run)
-            elif not isinstance(write, Call):
-                with torch.no_grad(), located(slot.name):
-                    _write(slot.tensor, write, streams.key_of(seed, join(prefix or "", slot.path)))
-                advance(slot.tensor.numel())
-                if not as_user_code:
+        writer = Writer(run.generators, advance)
+        # all tensors between two calls of user code are written together
+        for is_call, together in groupby(events, lambda event: event[0] is None):
+            if is_call:
+                for _, call in together:
+                    _call(cast(Call, call), tree, run)
+                continue
+            writes = [(slot, write) for slot, write in together if slot and _is_data(write)]
+            writer.write(Target(s.name, s.tensor, write, key(s.path)) for s, write in writes)
+            if not as_user_code:
+                for slot, write in writes:
                     _credit(slot, write, run)
 
 
@@ -96,6 +97,8 @@ def _events(plan: Plan, tree: Tree) -> Iterator[tuple[Slot | None, Write]]:
         if line.write is not None:
             with located(line.name):
                 _check(slot.tensor, line)
+                if isinstance(line.write, Fill):
+                    check_tensor(slot.tensor, line.write.initializer)
                 events.append((line.write.order, slot, _ready(line.write, files)))
     # a stable sort: within one rule, the model's order
     return ((slot, write) for _, slot, write in sorted(events, key=lambda event: event[0]))
@@ -130,29 +133,8 @@ def _ready(write: Fill | Load, files: dict[tuple[str, str], dict[str, Entry]]) -
     return replace(write, entry=files[at][write.key])
 
 
-def _write(tensor: Tensor, write: Fill | Load, key: int) -> None:
-    """Write in several steps where need be, but tell autograd of one change."""
-    data = tensor.data
-    if isinstance(write, Load):
-        assert write.entry is not None
-        data.copy_(write.entry.read())
-    elif not _fill(data, write, key):
-        return
-    if not tensor.is_inference():  # which has no version
-        increment_version(tensor)
-
-
-def _fill(tensor: Tensor, write: Fill, key: int) -> bool:
-    drawn = write.initializer.draws(tuple(tensor.shape))
-    if drawn is None or tensor.numel() == 0:
-        return False
-    if isinstance(drawn, (int, float)):
-        tensor.fill_(drawn)
-    else:
-        streams.fill(tensor, key, drawn)
-    if write.zero_row is not None:
-        tensor[write.zero_row].zero_()
-    return True
+def _is_data(write: Write) -> TypeGuard[Fill | Load]:
+    return not isinstance(write, Call)
 
 
 def _credit(slot: Slot, write: Fill | Load, run: Run) -> None:
@@ -197,6 +179,7 @@ def initialize(
     init_cfg: InitCfg,
     *,
     seed: Seed | None = None,
+    rng: str = "philox",
     strict: bool = False,
 ) -> Report:
     """Initialise any module by a config: plan, then apply.
@@ -208,6 +191,9 @@ def initialize(
         model: any `nn.Module`.
         init_cfg: a rule, or a list of rules in rising precedence.
         seed: an int, a str or a tuple of them; None draws one from torch's default generator.
+        rng: `'philox'`: each tensor has its own stream; `'torch'`: torch's own functions draw one
+            tensor after the other, with a generator that is seeded with `seed` (an int), or with
+            torch's default one.
         strict: what would be a warning is an error: a rule without effect, a key that is not
             loaded; and a tensor that nothing sets.
 
@@ -222,7 +208,7 @@ def initialize(
     >>> model[1].weight.tolist(), model[1].bias.tolist()
     ([[1.0], [1.0]], [2.0, 2.0])
     """
-    return start(plan_config(model, init_cfg, seed=seed, strict=strict), model)
+    return start(plan_config(model, init_cfg, seed=seed, rng=rng, strict=strict), model)
 
 
 def start(plan: Plan, model: nn.Module) -> Report:

@@ -21,6 +21,9 @@ Config = Annotated[Path, typer.Argument(help="The init_cfg, a YAML or JSON file.
 SeedOption = Annotated[
     int | None, typer.Option(help="Of the random streams; drawn where not given.")
 ]
+RngOption = Annotated[
+    str, typer.Option(help="philox: a stream for each tensor; torch: torch's own functions.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Rules without effect are errors.")]
 
 
@@ -29,6 +32,7 @@ def plan_command(
     target: Target,
     config: Config,
     seed: SeedOption = None,
+    rng: RngOption = "philox",
     strict: Strict = False,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Write it as JSON.")] = None,
 ) -> None:
@@ -41,7 +45,7 @@ def plan_command(
 
     with _errors():
         model = build_target(target)
-        made = initium.plan(model, read_config(config), seed=seed, strict=strict)
+        made = initium.plan(model, read_config(config), seed=seed, rng=rng, strict=strict)
         if out is not None:
             made.save(out)
     typer.echo(made)
@@ -53,6 +57,7 @@ def init_command(
     config: Config,
     out: Annotated[Path, typer.Option("-o", "--out", help="The .safetensors file to write.")],
     seed: SeedOption = None,
+    rng: RngOption = "philox",
     strict: Strict = False,
 ) -> None:
     """Initialise a model by a config and write its weights.
@@ -64,7 +69,7 @@ def init_command(
 
     with _errors():
         model = build_target(target)
-        report = initium.initialize(model, read_config(config), seed=seed, strict=strict)
+        report = initium.initialize(model, read_config(config), seed=seed, rng=rng, strict=strict)
         save_model(model, out)
     typer.echo(report)
     typer.echo(f"wrote {out}")

@@ -37,6 +37,10 @@ class InitNameError(InitError, RuntimeError):
     """A module or tensor name that the model does not have."""
 
 
+class InitRangeError(InitError, RuntimeError):
+    """A number outside of its range, or a tensor that cannot hold what is drawn (as in torch)."""
+
+
 class InitAssertionError(InitError, AssertionError):
     """An option outside the allowed ones (mmcv asserted these)."""
 

@@ -49,7 +49,9 @@ class BaseModule(Declaring, nn.Module, metaclass=ABCMeta):
     def is_init(self, value: bool) -> None:
         self._is_init = value
 
-    def init_weights(self, *, seed: Seed | None = None, strict: bool = False) -> Report | None:
+    def init_weights(
+        self, *, seed: Seed | None = None, rng: str = "philox", strict: bool = False
+    ) -> Report | None:
         """Initialise this module and all below it, once; log what every tensor got.
 
         A user's own `init_weights`, on any module, is called in its place; it may call
@@ -57,6 +59,7 @@ class BaseModule(Declaring, nn.Module, metaclass=ABCMeta):
 
         Args:
             seed: an int, a str or a tuple of them; None draws one from torch's default generator.
+            rng: `'philox'`, or `'torch'` for torch's own functions (see `initium.initialize`).
             strict: rules without effect and tensors that nothing sets are errors, before the
                 first write.
 
@@ -71,12 +74,12 @@ class BaseModule(Declaring, nn.Module, metaclass=ABCMeta):
             warnings.warn(message, InitWarning, stacklevel=2)
             return None
         run = current_run()
-        plan = plan_tree(self, seed=seed, strict=strict)
+        plan = plan_tree(self, seed=seed, rng=rng, strict=strict)
         if run is not None and run.prefix(self) is not None:
             # called by user code in the course of an outer initialisation
             run.ledger.settle_user_code()
             return _initialise(self, plan, run)
-        with running(self, plan.seed) as run:
+        with running(self, plan.seed, plan.rng) as run:
             report = _initialise(self, plan, run)
         log.details(report)
         return report

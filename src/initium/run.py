@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,16 +12,24 @@ import torch.distributed as dist
 from torch import nn
 
 from initium.ledger import Ledger
-from initium.streams import Seed
-from initium.tree import Tree
+from initium.streams import Generators, Seed, keys_of
+from initium.tree import Tree, join
 
 
 @dataclass
 class Run:
-    """One initialisation from its root; what user code starts within it belongs to it."""
+    """One initialisation from its root; what user code starts within it belongs to it.
+
+    Attributes:
+        ledger: what has happened to the tensors.
+        seed: of the streams; None: torch's default generators are used as they stand.
+        generators: of torch, where they draw.
+        draws: how often user code has drawn by calling this package.
+    """
 
     ledger: Ledger
-    seed: Seed
+    seed: Seed | None
+    generators: Generators | None = None
     draws: int = 0
 
     def prefix(self, module: nn.Module) -> str | None:
@@ -35,10 +43,20 @@ class Run:
         set_already = (place.path for slot in self.ledger.credits for place in slot.places())
         return [path.removeprefix(stem) for path in set_already if path.startswith(stem)]
 
-    def next_seed(self) -> Seed:
-        """A seed for what user code draws by calling this package."""
-        self.draws += 1
-        return self.seed, "user code", self.draws
+    def keys(self, prefix: str, for_user_code: bool) -> Callable[[str], int]:
+        """The keys of tensors by their paths below `prefix`.
+
+        What user code draws by calling this package has other keys each time.
+        """
+        if self.generators is not None:
+            return lambda _: 0  # torch's generators have no keys
+        assert self.seed is not None
+        seed = self.seed
+        if for_user_code:
+            self.draws += 1
+            seed = seed, "user code", self.draws
+        key = keys_of(seed)
+        return lambda path: key(join(prefix, path))
 
 
 _RUN: ContextVar[Run | None] = ContextVar("initium_run", default=None)
@@ -50,9 +68,13 @@ def current_run() -> Run | None:
 
 
 @contextmanager
-def running(model: nn.Module, seed: Seed | None) -> Iterator[Run]:
+def running(model: nn.Module, seed: Seed | None, rng: str) -> Iterator[Run]:
     """Start an initialisation of `model` from its root."""
-    run = Run(Ledger(Tree(model)), fresh_seed() if seed is None else seed)
+    if rng == "torch":
+        assert seed is None or isinstance(seed, int)  # the plan has seen to it
+        run = Run(Ledger(Tree(model)), seed, Generators(seed))
+    else:
+        run = Run(Ledger(Tree(model)), fresh_seed() if seed is None else seed)
     token = _RUN.set(run)
     try:
         yield run

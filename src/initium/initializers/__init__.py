@@ -2,8 +2,11 @@
 
 from initium.initializers.base import Initializer as Initializer
 from initium.initializers.base import initializer_from_dict as initializer_from_dict
+from initium.initializers.check import check_tensor as check_tensor
 from initium.initializers.declaration import Declaration as Declaration
 from initium.initializers.declaration import PretrainedDeclaration as PretrainedDeclaration
+from initium.initializers.matrix import Orthogonal as Orthogonal
+from initium.initializers.matrix import Sparse as Sparse
 from initium.initializers.simple import Constant as Constant
 from initium.initializers.simple import Keep as Keep
 from initium.initializers.simple import Normal as Normal

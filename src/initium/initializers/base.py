@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from initium.errors import InitAssertionError, InitError, InitKeyError, InitTypeError, did_you_mean
-from initium.streams import Distribution
+from initium.errors import (
+    InitAssertionError,
+    InitKeyError,
+    InitRangeError,
+    InitTypeError,
+    did_you_mean,
+)
+from initium.streams import Distribution, Whole
 
 Shape = Sequence[int]
+# what a tensor gets: independent values, values that need the whole tensor, a constant, or nothing
+Drawn = Distribution | Whole | float | None
 INITIALIZERS: dict[str, type[Initializer]] = {}
 
 
@@ -33,8 +41,8 @@ class Initializer:
         # a saved plan names its initializers: this is how they are found again
         INITIALIZERS[cls.__name__] = cls
 
-    def draws(self, shape: Shape) -> Distribution | float | None:
-        """What a tensor of this (global) shape gets: a distribution, a constant, None for nothing.
+    def draws(self, shape: Shape) -> Drawn:
+        """What a tensor of this (global) shape gets.
 
         Raises:
             InitError: the formula has no value for this shape.
@@ -77,13 +85,13 @@ def initializer_from_dict(data: dict[str, Any]) -> Initializer:
     return INITIALIZERS[kind](**arguments)
 
 
-def number(name: str, value: object, least: float = -math.inf) -> None:
+def number(name: str, value: object, least: float = -math.inf, infinite: bool = False) -> None:
     """Raise unless `value` is a finite number (a bool is none) that is at least `least`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InitTypeError(f"{name} must be a number, but got {value!r}")
-    if not (math.isfinite(value) and value >= least):
+    if not ((infinite and math.isinf(value)) or math.isfinite(value)) or value < least:
         allowed = "finite" if least == -math.inf else f"finite and at least {least:g}"
-        raise InitError(f"{name} must be {allowed}, but got {value!r}")
+        raise InitRangeError(f"{name} must be {allowed}, but got {value!r}")
 
 
 def one_of(name: str, value: object, *allowed: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from initium import streams
-from initium.errors import InitError, InitTypeError
+from initium.errors import InitError, InitRangeError, InitTypeError
 from initium.initializers.base import Initializer, Shape, number, one_of
 
 # beyond six standard deviations on both sides one value in 5e8 would be cut off
@@ -95,8 +95,8 @@ class TruncNormal(Initializer):
     Args:
         mean: of the normal distribution before it is cut.
         std: of the normal distribution before it is cut; the values' own is smaller.
-        a: the lower bound.
-        b: the upper bound.
+        a: the lower bound; -inf: none.
+        b: the upper bound; inf: none.
         units: `'absolute'`: a and b are values of the tensor, as in torch and MMEngine;
             `'sigma'`: they count standard deviations from the mean, as in JAX and TensorFlow.
 
@@ -114,7 +114,7 @@ class TruncNormal(Initializer):
     def __post_init__(self) -> None:
         number("mean", self.mean)
         number("std", self.std, least=0)
-        _interval(self.a, self.b)
+        _interval(self.a, self.b, infinite=True)
         one_of("units", self.units, "absolute", "sigma")
         low, high = self.bounds()
         if self.std == 0 and not low <= self.mean <= high:
@@ -146,8 +146,8 @@ class TruncNormal(Initializer):
         )
 
 
-def _interval(a: float, b: float) -> None:
-    number("a", a)
-    number("b", b)
+def _interval(a: float, b: float, infinite: bool = False) -> None:
+    number("a", a, infinite=infinite)
+    number("b", b, infinite=infinite)
     if a > b:
-        raise InitError(f"a must not be above b, but got a={a}, b={b}")
+        raise InitRangeError(f"a must not be above b, but got a={a}, b={b}")

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from initium.checkpoint import match, read_checkpoint
 from initium.config import InitCfg, Rule, parse
 from initium.errors import InitError, InitNameError, InitTypeError, listing, located
-from initium.initializers import Declaration, Initializer, Keep, PretrainedDeclaration
+from initium.initializers import Declaration, Keep, PretrainedDeclaration, check_tensor
 from initium.planning.history import remembered
 from initium.planning.model import Plan
 from initium.planning.select import Selection
 from initium.planning.writes import Call, Fill, Finding, Line, Load, Write
-from initium.streams import Seed, check_seed
+from initium.streams import Seed, check_rng
 from initium.tree import Slot, Tree, is_lazy, join
 
 
@@ -25,16 +24,15 @@ class Planner:
 
     Args:
         model: the model, or the part of one, that declarations belong to.
-        seed: recorded in the plan.
+        seed: recorded in the plan, as is `rng`.
     """
 
-    def __init__(self, model: nn.Module, seed: Seed | None = None) -> None:
+    def __init__(self, model: nn.Module, seed: Seed | None = None, rng: str = "philox") -> None:
         if not isinstance(model, nn.Module):
             raise InitTypeError(f"model must be a torch.nn.Module, but got {model!r}")
-        if seed is not None:
-            check_seed(seed)
+        check_rng(rng, seed)
         self.tree = Tree(model)
-        self.seed = seed
+        self.seed, self.rng = seed, rng
         self.writes: dict[Slot, list[Write]] = {slot: [] for slot in self.tree.slots}
         self.calls: list[Call] = []
         self.findings: list[Finding] = []
@@ -96,7 +94,7 @@ class Planner:
         if strict and errors:
             raise InitError("strict mode; nothing was written:\n- " + "\n- ".join(errors))
         model = type(self.tree.root).__name__
-        return Plan(model, lines, tuple(self.calls), findings, self.seed)
+        return Plan(model, lines, tuple(self.calls), findings, self.seed, self.rng)
 
     def _next(self) -> int:
         self._order += 1
@@ -192,29 +190,17 @@ class Planner:
 
 
 def plan_config(
-    model: nn.Module, init_cfg: InitCfg, *, seed: Seed | None = None, strict: bool = False
+    model: nn.Module,
+    init_cfg: InitCfg,
+    *,
+    seed: Seed | None = None,
+    rng: str = "philox",
+    strict: bool = False,
 ) -> Plan:
     """The plan of one `init_cfg` for a whole model."""
-    planner = Planner(model, seed)
+    planner = Planner(model, seed, rng)
     planner.config(init_cfg, "", model)()
     return planner.plan(strict)
-
-
-def check_tensor(tensor: Tensor, initializer: Initializer) -> None:
-    """Raise an `InitError` where a tensor cannot get what the initializer draws."""
-    if is_lazy(tensor):
-        raise InitError("this lazy parameter has no shape yet; run the model once, then initialize")
-    if tensor.is_quantized or tensor.layout != torch.strided:
-        raise InitError(f"a {tensor.layout} tensor of {tensor.dtype} cannot be initialized")
-    drawn = initializer.draws(tuple(tensor.shape))
-    if not (drawn is None or isinstance(drawn, (int, float)) or tensor.is_floating_point()):
-        raise InitError(
-            f"{type(initializer).__name__} needs a floating point tensor, but this is {tensor.dtype}"
-        )
-    if drawn is not None and any(
-        stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)
-    ):
-        raise InitError("this tensor is expanded: several elements share their memory")
 
 
 def _line(slot: Slot, writes: list[Write]) -> Line:

@@ -32,13 +32,15 @@ def user_defined(module: nn.Module) -> Callable[[], Any] | None:
     return method if callable(method) and not ours else None
 
 
-def plan_tree(model: nn.Module, *, seed: Seed | None = None, strict: bool = False) -> Plan:
+def plan_tree(
+    model: nn.Module, *, seed: Seed | None = None, rng: str = "philox", strict: bool = False
+) -> Plan:
     """The plan of all that the modules of a model declare.
 
     Order, later wins: each module's `init_cfg`, parents first; user-defined `init_weights`, each
     of which answers for all that lies below it; a module's `Pretrained` after its children.
     """
-    walk = _Walk(Planner(model, seed))
+    walk = _Walk(Planner(model, seed, rng))
     walk.visit("", model)
     for late in walk.late:
         late()
@@ -50,6 +52,7 @@ def plan(
     init_cfg: InitCfg | None = None,
     *,
     seed: Seed | None = None,
+    rng: str = "philox",
     strict: bool = False,
 ) -> Plan:
     """What `initialize(model, init_cfg)`, or `model.init_weights()`, would do; nothing is written.
@@ -58,6 +61,7 @@ def plan(
         model: any `nn.Module`; its tensors may be on `meta`.
         init_cfg: a rule or a list of rules; None takes what the modules declare themselves.
         seed: recorded in the plan; None: one is drawn when the plan is applied.
+        rng: recorded in the plan: `'philox'`, or `'torch'` (see `initialize`).
         strict: rules without effect and tensors that nothing sets are errors.
 
     Raises:
@@ -71,8 +75,8 @@ def plan(
 beats earlier; w = val
     """
     if init_cfg is not None:
-        return plan_config(model, init_cfg, seed=seed, strict=strict)
-    planned = plan_tree(model, seed=seed, strict=strict)
+        return plan_config(model, init_cfg, seed=seed, rng=rng, strict=strict)
+    planned = plan_tree(model, seed=seed, rng=rng, strict=strict)
     if not user_defined(model):
         return planned
     text = (

@@ -13,7 +13,7 @@ from initium.initializers import initializer_from_dict
 from initium.planning.writes import Call, Fill, Finding, Line, Load, Write
 from initium.streams import Seed
 
-VERSION = 1
+VERSION = 2
 _KINDS: dict[str, type[Write]] = {"fill": Fill, "load": Load, "call": Call}
 
 
@@ -41,6 +41,7 @@ def to_dict(plan: Mapping[str, Any]) -> dict[str, Any]:
         "initium_plan": VERSION,
         "model": plan["model"],
         "seed": _seed_to_data(plan["seed"]),
+        "rng": plan["rng"],
         "findings": [{"kind": f.kind, "message": f.message} for f in plan["findings"]],
         "calls": [_write_to_dict(call) for call in plan["calls"]],
         "lines": [
@@ -84,6 +85,7 @@ def from_dict(data: dict[str, Any]) -> dict[str, Any]:
         "calls": tuple(calls.values()),
         "findings": tuple(Finding(**finding) for finding in data["findings"]),
         "seed": _seed_from_data(data["seed"]),
+        "rng": data["rng"],
     }
 
 

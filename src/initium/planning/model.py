@@ -23,6 +23,7 @@ class Plan:
         calls: user code that runs, in order.
         findings: rules without effect, keys that were not loaded, tensors that nobody set.
         seed: of the random streams; None: one is drawn when the plan is applied.
+        rng: `'philox'`, or `'torch'` for torch's own functions in the order of the plan.
 
     >>> import initium
     >>> from torch import nn
@@ -36,6 +37,7 @@ class Plan:
     calls: tuple[Call, ...] = ()
     findings: tuple[Finding, ...] = ()
     seed: Seed | None = None
+    rng: str = "philox"
 
     def __getitem__(self, name: str) -> Line:
         """The line of a tensor, by its name, its path without wrappers, or an alias."""
@@ -83,7 +85,8 @@ class Plan:
         return cls(**file.load(Path(path)))
 
     def _rows(self) -> tuple[str, list[str], list[list[str]], list[str]]:
-        title = f"plan of {self.model}: {len(self)} tensors, seed {self.seed!r}"
+        rng = "" if self.rng == "philox" else f", rng {self.rng!r}"
+        title = f"plan of {self.model}: {len(self)} tensors, seed {self.seed!r}{rng}"
         notes = [finding.message for finding in self.findings]
         return title, views.COLUMNS, [views.row(line) for line in self], notes
 

@@ -38,7 +38,8 @@ class Report:
 
     Attributes:
         model: the class of the model.
-        seed: what the random streams were made from: with it, the same values come again.
+        seed: what the random streams were made from: with it, the same values come again. None:
+            torch's default generators drew (`rng="torch"`).
         entries: one a tensor.
         findings: what had no effect, was not loaded, or was set by nothing.
 
@@ -49,7 +50,7 @@ class Report:
     """
 
     model: str
-    seed: Seed
+    seed: Seed | None
     entries: tuple[Entry, ...]
     findings: tuple[str, ...] = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True)
@@ -55,27 +56,31 @@ class TruncNormal:
         """The standard deviation of the values: smaller than `std`, which is that of the uncut.
 
         By the moments of the doubly truncated normal (Johnson, Kotz and Balakrishnan, Continuous
-        Univariate Distributions 1, 1994, section 13.10.1), evaluated by quadrature so that
-        bounds far out in one tail lose no digits.
+        Univariate Distributions 1, 1994, section 13.10.1), with digits to spare: bounds far out in
+        one tail cancel most of them.
         """
         if self.std == 0 or self.a == self.b:
             return 0.0
-        low, high = _clip((self.a - self.mean) / self.std), _clip((self.b - self.mean) / self.std)
-        steps = 4096
-        peak = min(max(0.0, low), high)
-        total = first = second = 0.0
-        for i in range(steps + 1):
-            x = low + (high - low) * i / steps
-            weight = math.exp((peak * peak - x * x) / 2) * (1 if 0 < i < steps else 0.5)
-            total += weight
-            first += weight * (x - peak)
-            second += weight * (x - peak) ** 2
-        return self.std * math.sqrt(max(0.0, second / total - (first / total) ** 2))
+        low, high = (self.a - self.mean) / self.std, (self.b - self.mean) / self.std
+        return self.std * _std_between(low, high)
 
 
-def _clip(sigmas: float) -> float:
-    # beyond 40 standard deviations the density is 0 in double precision
-    return max(-40.0, min(40.0, sigmas))
+@lru_cache(maxsize=4096)
+def _std_between(low: float, high: float) -> float:
+    import mpmath
+
+    with mpmath.workdps(100):
+        if low > 0:  # the lower tail keeps its digits
+            low, high = -high, -low
+        edges = [mpmath.mpf(low), mpmath.mpf(high)]
+        mass = mpmath.ncdf(edges[1]) - mpmath.ncdf(edges[0])
+        at_low, at_high = (mpmath.npdf(edge) / mass for edge in edges)
+        # an infinite bound contributes nothing
+        moments = [
+            edge * density if mpmath.isfinite(edge) else 0
+            for edge, density in zip(edges, (at_low, at_high), strict=True)
+        ]
+        return float(mpmath.sqrt(1 + moments[0] - moments[1] - (at_low - at_high) ** 2))
 
 
 Distribution = Normal | Uniform | TruncNormal

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+
+import torch
 
 from initium.errors import InitTypeError
 
@@ -23,8 +26,33 @@ def key_of(seed: Seed, name: str) -> int:
     >>> key_of(0, "conv.weight") == key_of("0", "conv.weight")
     False
     """
-    digest = hashlib.blake2b(_encoded((seed, name)), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    return keys_of(seed)(name)
+
+
+def keys_of(seed: Seed) -> Callable[[str], int]:
+    """`key_of` for many names of one seed.
+
+    >>> keys_of(7)("bias") == key_of(7, "bias")
+    True
+    """
+    start = _encoded(seed)
+
+    def key(name: str) -> int:
+        content = start + _encoded(name)
+        digest = hashlib.blake2b(_tagged(b"t", content), digest_size=8).digest()
+        return int.from_bytes(digest, "little")
+
+    return key
+
+
+def key_from(generator: torch.Generator | None, device: torch.device | str = "cpu") -> int:
+    """A key of 64 random bits from a generator of torch; None: the default one of the CPU.
+
+    >>> key_from(torch.Generator().manual_seed(1)) == key_from(torch.Generator().manual_seed(1))
+    True
+    """
+    low, high = torch.randint(0, 2**32, (2,), generator=generator, device=device).tolist()
+    return int(low | high << 32)
 
 
 def check_seed(seed: object) -> None:
@@ -42,4 +70,8 @@ def _encoded(seed: object) -> bytes:
         content, tag = str(seed).encode(), b"i"
     else:
         raise InitTypeError(f"a seed must be an int, a str or a tuple of them, but got {seed!r}")
+    return _tagged(tag, content)
+
+
+def _tagged(tag: bytes, content: bytes) -> bytes:
     return tag + len(content).to_bytes(8, "little") + content

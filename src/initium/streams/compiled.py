@@ -1,0 +1,110 @@
+"""The compiled kernel: made by Numba once per machine, loaded from the disk ever after.
+
+Numba's own cache needs Numba to be imported, and its registries filled, in each process: close to a
+second. The kernel is plain machine code that calls nothing but sqrt, so its object file is enough:
+llvmlite loads it in a few hundredths of a second.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from initium.cache import cache_dir
+
+# addresses of rows, the number of rows, addresses of tables and of scratch memory (see `layout`)
+Kernel = Callable[[int, int, int, int], None]
+_PROTOTYPE = ctypes.CFUNCTYPE(
+    None, ctypes.c_uint64, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64
+)
+_SYMBOL = "initium_draw"
+_SOURCES = ("cpu.py", "coefficients.py", "layout.py", "parameters.py", "compiled.py")
+_ALIVE: list[Any] = []  # the engines that own the machine code
+_lock = Lock()
+
+
+def kernel() -> Kernel:
+    """The kernel `cpu.draw` as a function of four integers; it runs without the GIL."""
+    with _lock:
+        return _loaded()
+
+
+@cache
+def _loaded() -> Kernel:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=3,
+        jit=True,
+    )
+    path = _path(llvm)
+    code = _read(path)
+    if code is None:
+        code = _compile(llvm, machine)
+        _write(path, code)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _ALIVE.append(engine)
+    return _PROTOTYPE(engine.get_function_address(_SYMBOL))
+
+
+def _path(llvm: Any) -> Path:
+    """Other sources, other versions or another processor: another file."""
+    here = Path(__file__).parent
+    parts = [(here / name).read_bytes() for name in _SOURCES]
+    parts += [metadata.version(name).encode() for name in ("numba", "llvmlite")]
+    host = (llvm.get_process_triple(), llvm.get_host_cpu_name())
+    parts += [*map(str.encode, host), llvm.get_host_cpu_features().flatten().encode()]
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
+    return cache_dir() / f"streams-{digest[:32]}.o"
+
+
+def _compile(llvm: Any, machine: Any) -> bytes:
+    """Numba's module, stripped of all that would report an exception, as an object file."""
+    if sys.stderr.isatty():
+        print("initium: compiling its kernels, once on this machine …", file=sys.stderr)
+    from initium.streams import cpu
+
+    module = llvm.parse_assembly(cpu.draw.inspect_llvm())
+    # what only this module calls cannot fail, which the optimizer sees once nobody else may call it
+    for value in [*module.functions, *module.global_variables]:
+        if value.name == cpu.draw.native_name:
+            value.name = _SYMBOL
+        elif not value.is_declaration:
+            value.linkage = "internal"
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    builder.getModulePassManager().run(module, builder)
+    return bytes(machine.emit_object(module))
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, code = content[:32], content[32:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
+def _write(path: Path, code: bytes) -> None:
+    """The whole file or none; without a place to write, the next process compiles again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
+            part.write(hashlib.sha256(code).digest() + code)
+        Path(part.name).replace(path)
+    except OSError:
+        pass

@@ -1,0 +1,114 @@
+"""A distribution and a dtype -> the numbers that a backend computes with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+
+import torch
+
+from initium.errors import InitRangeError
+from initium.streams.distributions import Distribution, Normal, TruncNormal, Uniform
+from initium.streams.dtypes import bounds_in
+
+# The least probability whose quantile float32 gives (AS 241 to r = 5), and float64 (no underflow).
+_LEAST_SINGLE, _LEAST_DOUBLE = 1.4e-11, 1e-307
+# No normal value lies so many sigmas out (6.8 is the most in float32, 9.5 in float64), so bounds
+# beyond cut nothing off.
+_NEVER = 10
+
+
+class Kind(IntEnum):
+    """What is computed from the words of a stream."""
+
+    NORMAL = 0
+    UNIFORM = 1
+    CENTRAL = 2
+    TRUNCATED = 3
+    TAIL = 4
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a backend must know to draw.
+
+    Attributes:
+        kind: which formula.
+        double: whether it is computed in float64: for float64 tensors, and in far tails.
+        keeps_double: whether the values stay float64.
+        numbers: NORMAL: mean, std; UNIFORM: a, b - a, low, high; CENTRAL: mean, std, low, high,
+            P(a <= z <= b), (P(z < a) - P(z > b))/2; TRUNCATED: the same, then P(z < a), P(z > b);
+            TAIL: mean, std with the tail's sign, low, high, start, exp(-width), 1 - exp(-width).
+            low and high are the outermost values of the dtype that are allowed.
+    """
+
+    kind: Kind
+    double: bool
+    keeps_double: bool
+    numbers: tuple[float, ...]
+
+
+@lru_cache(maxsize=4096)
+def parameters(distribution: Distribution, dtype: torch.dtype) -> Parameters:
+    """The numbers for drawing a tensor of `dtype`.
+
+    Raises:
+        InitRangeError: a RuntimeError; the dtype has no value within the bounds.
+
+    >>> parameters(Uniform(0.0, 1.0), torch.float32).numbers
+    (0.0, 1.0, 0.0, 0.9999999403953552)
+    """
+    wide = dtype == torch.float64
+    if isinstance(distribution, Normal):
+        return Parameters(Kind.NORMAL, wide, wide, (distribution.mean, distribution.std))
+    if isinstance(distribution, Uniform):
+        a, b = distribution.a, distribution.b
+        if b - a > torch.finfo(dtype if wide else torch.float32).max:
+            raise InitRangeError(f"the range from {a:g} to {b:g} is too wide for {dtype}")
+        return Parameters(Kind.UNIFORM, wide, wide, (a, b - a, *bounds_in(dtype, a, b, a < b)))
+    return _truncated(distribution, dtype, wide)
+
+
+def _truncated(wanted: TruncNormal, dtype: torch.dtype, wide: bool) -> Parameters:
+    if wanted.std == 0 or wanted.a == wanted.b:
+        value = wanted.a if wanted.a == wanted.b else wanted.mean
+        return parameters(Uniform(value, value), dtype)
+    low, high = bounds_in(dtype, wanted.a, wanted.b)
+    reach = min(wanted.mean - low, high - wanted.mean)
+    if reach >= _NEVER * wanted.std:
+        return parameters(Normal(wanted.mean, wanted.std), dtype)
+    common = (wanted.mean, wanted.std, low, high)
+    start, end = ((edge - wanted.mean) / wanted.std for edge in (wanted.a, wanted.b))
+    p_low, q_high, mass, offset = _probabilities(wanted)
+    if not wide and start >= -2 and end <= 2:
+        return Parameters(Kind.CENTRAL, False, False, (*common, mass, offset))
+    least = min(p_low, q_high) + mass * (2.0**-65 if wide else 2.0**-33)
+    if least >= _LEAST_DOUBLE:
+        numbers = (*common, mass, offset, p_low, q_high)
+        return Parameters(Kind.TRUNCATED, wide or least < _LEAST_SINGLE, wide, numbers)
+    if start < 0:
+        start, end, common = -end, -start, (wanted.mean, -wanted.std, low, high)
+    return Parameters(Kind.TAIL, True, wide, (*common, start, *_exponential(start * (end - start))))
+
+
+def _probabilities(wanted: TruncNormal) -> tuple[float, float, float, float]:
+    """To the last bit, so that no platform's libm has a say."""
+    import mpmath
+
+    with mpmath.workdps(60):
+        z_low, z_high = (
+            (mpmath.mpf(edge) - wanted.mean) / wanted.std for edge in (wanted.a, wanted.b)
+        )
+        p_low, q_high = mpmath.ncdf(z_low), mpmath.ncdf(-z_high)
+        # in the tail where both are small, 1 - p - q would lose everything
+        mass = mpmath.ncdf(z_high) - p_low if z_high < 0 else mpmath.ncdf(-z_low) - q_high
+        return float(p_low), float(q_high), float(mass), float((p_low - q_high) / 2)
+
+
+def _exponential(width: float) -> tuple[float, float]:
+    """exp(-width) and 1 - exp(-width)."""
+    import mpmath
+
+    with mpmath.workdps(60):
+        return float(mpmath.exp(-mpmath.mpf(width))), float(-mpmath.expm1(-mpmath.mpf(width)))
