@@ -70,7 +70,8 @@ def main():
     Console().print(table)
     out = Path("out/bench.json")
     out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(rows, indent=1) + "\n")
+    known = json.loads(out.read_text()) if out.exists() else {}
+    out.write_text(json.dumps({**known, "models": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from initium.report import Entry as Happened
 from initium.report import Report, log
 from initium.report.progress import progress
 from initium.run import Run, current_run, running
-from initium.streams import Seed
+from initium.streams import Seed, check_memory
 from initium.tree import Slot, Tree, is_lazy
 from initium.writing import Target, Writer
 
@@ -96,29 +96,26 @@ def _events(plan: Plan, tree: Tree) -> Iterator[tuple[Slot | None, Write]]:
             )
         if line.write is not None:
             with located(line.name):
-                _check(slot.tensor, line)
-                if isinstance(line.write, Fill):
-                    check_tensor(slot.tensor, line.write.initializer)
+                _check(slot.tensor, line, line.write)
                 events.append((line.write.order, slot, _ready(line.write, files)))
     # a stable sort: within one rule, the model's order
     return ((slot, write) for _, slot, write in sorted(events, key=lambda event: event[0]))
 
 
-def _check(tensor: Tensor, line: Line) -> None:
+def _check(tensor: Tensor, line: Line, write: Fill | Load) -> None:
     if tuple(tensor.shape) != line.shape:
         raise InitError(
             f"the plan is for the shape {list(line.shape)}, but it is {list(tensor.shape)}"
-        )
-    if hasattr(tensor, "placements") or hasattr(tensor, "ds_shape"):
-        raise InitError(
-            "this rank holds only a part of the tensor (DTensor, ZeRO-3); initialize the model "
-            "before it is sharded"
         )
     if tensor.is_meta:
         raise InitError(
             "this tensor is on the meta device and has no memory; "
             "call model.to_empty(device=...), then initialize"
         )
+    if isinstance(write, Fill):
+        check_tensor(tensor, write.initializer)
+    else:
+        check_memory(tensor)
 
 
 def _ready(write: Fill | Load, files: dict[tuple[str, str], dict[str, Entry]]) -> Fill | Load:

@@ -34,6 +34,11 @@ def check(tensor: Tensor, drawn: Distribution | Whole) -> None:
 
 def check_memory(tensor: Tensor) -> None:
     """Raise where elements are no numbers of their own in the memory of this process."""
+    if hasattr(tensor, "placements") or hasattr(tensor, "ds_shape"):
+        raise InitRangeError(
+            "this rank holds only a part of the tensor (DTensor, ZeRO-3); initialize the model "
+            "before it is sharded"
+        )
     if tensor.is_quantized or tensor.layout != torch.strided:
         raise InitRangeError(f"a {tensor.layout} tensor of {tensor.dtype} cannot be initialized")
     if _overlaps(tensor):

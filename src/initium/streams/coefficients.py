@@ -5,7 +5,7 @@ coefficients that need no table. The inverse of the normal distribution is AS 24
 percentage points of the normal distribution, Applied Statistics 37, 1988): PPND7 and PPND16.
 All tuples run from the lowest power to the highest.
 
-Compiled kernels are cached under a hash of this file and of `cpu.py` (see `compiled.py`).
+Compiled kernels are cached under a hash of this file and of their own (see `compiled.py`).
 """
 
 import math

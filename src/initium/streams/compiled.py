@@ -26,13 +26,13 @@ _PROTOTYPE = ctypes.CFUNCTYPE(
     None, ctypes.c_uint64, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64
 )
 _SYMBOL = "initium_draw"
-_SOURCES = ("cpu.py", "coefficients.py", "layout.py", "parameters.py", "compiled.py")
+_SOURCES = ("kernels/*.py", "coefficients.py", "layout.py", "parameters.py", "compiled.py")
 _ALIVE: list[Any] = []  # the engines that own the machine code
 _lock = Lock()
 
 
 def kernel() -> Kernel:
-    """The kernel `cpu.draw` as a function of four integers; it runs without the GIL."""
+    """The kernel `kernels.draw.draw` as a function of four integers; it runs without the GIL."""
     with _lock:
         return _loaded()
 
@@ -64,7 +64,7 @@ def _loaded() -> Kernel:
 def _path(llvm: Any) -> Path:
     """Other sources, other versions or another processor: another file."""
     here = Path(__file__).parent
-    parts = [(here / name).read_bytes() for name in _SOURCES]
+    parts = [path.read_bytes() for glob in _SOURCES for path in sorted(here.glob(glob))]
     parts += [metadata.version(name).encode() for name in ("numba", "llvmlite")]
     host = (llvm.get_process_triple(), llvm.get_host_cpu_name())
     parts += [*map(str.encode, host), llvm.get_host_cpu_features().flatten().encode()]
@@ -76,12 +76,12 @@ def _compile(llvm: Any, machine: Any) -> bytes:
     """Numba's module, stripped of all that would report an exception, as an object file."""
     if sys.stderr.isatty():
         print("initium: compiling its kernels, once on this machine …", file=sys.stderr)
-    from initium.streams import cpu
+    from initium.streams.kernels.draw import draw
 
-    module = llvm.parse_assembly(cpu.draw.inspect_llvm())
+    module = llvm.parse_assembly(draw.inspect_llvm())
     # what only this module calls cannot fail, which the optimizer sees once nobody else may call it
     for value in [*module.functions, *module.global_variables]:
-        if value.name == cpu.draw.native_name:
+        if value.name == draw.native_name:
             value.name = _SYMBOL
         elif not value.is_declaration:
             value.linkage = "internal"

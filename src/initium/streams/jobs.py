@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -99,8 +100,7 @@ class _Work:
             if not direct:
                 yield from self._staged(job, table)
                 continue
-            advise_huge_pages(job.tensor)
-            for row in _rows(job, table, self.grain):
+            for row in self._rows(job, table):
                 rows.extend(row)
                 waiting += row[3] * row[5]
                 if waiting >= self.grain:
@@ -108,6 +108,15 @@ class _Work:
                     rows, waiting = array("Q"), 0
         if rows:
             yield self._direct(rows, waiting)
+
+    def _rows(self, job: Job, table: int) -> Iterable[tuple[int, ...]]:
+        """The rows (see `layout.COLUMNS`) of a tensor whose memory is written directly."""
+        n = job.tensor.numel()
+        if job.block is None and n <= self.grain:  # small tensors come by the thousand
+            return ((job.tensor.data_ptr(), job.key, 0, n, n, 1, table),)
+        advise_huge_pages(job.tensor)
+        block = job.block or Block((n,), (0,), (n,))
+        return _rows_of(block.pieces(self.grain), job, table)
 
     def _direct(self, rows: array[int], n: int) -> pool.Work:
         def work() -> int:
@@ -122,13 +131,14 @@ class _Work:
         whole = Block(tuple(data.shape), (0,) * data.dim(), tuple(data.shape))
         for part in whole.pieces(self.grain):
             place = part if job.block is None else job.block.part(part)
-            yield self._copied(data[part.slices()], place, job.key, table)
+            yield self._copied(data[part.slices()], place, job, table)
 
-    def _copied(self, target: Tensor, place: Block, key: int, table: int) -> pool.Work:
+    def _copied(self, target: Tensor, place: Block, job: Job, table: int) -> pool.Work:
         def work() -> int:
             dtype = torch.float64 if target.dtype == torch.float64 else torch.float32
             values = staging(place.numel, dtype, target.is_cuda).view(target.shape)
-            self._draw(_rows_of(place, values.data_ptr(), dtype.itemsize, key, table))
+            rows = _rows_of([place], job, table, into=values)
+            self._draw(array("Q", chain.from_iterable(rows)))
             whole = Block(place.shape, (0,) * target.dim(), place.shape)
             with torch.inference_mode():  # a tensor made in it can be written in it alone
                 for part in whole.pieces(CAST if target.is_cpu else place.numel):
@@ -142,26 +152,16 @@ class _Work:
         self.kernel(rows.buffer_info()[0], n, self.tables.buffer_info()[0], scratch())
 
 
-def _rows(job: Job, table: int, grain: int) -> Iterator[tuple[int, ...]]:
-    """The rows (see `layout.COLUMNS`) of a tensor whose memory is written directly."""
-    address, n, size = job.tensor.data_ptr(), job.tensor.numel(), job.tensor.element_size()
-    if job.block is None:
-        for first in range(0, n, grain):
-            run = min(grain, n - first)
-            yield address + first * size, job.key, first, run, run, 1, table
-        return
-    for piece in job.block.pieces(grain):
-        for first, run, stride, runs in piece.runs():
+def _rows_of(
+    places: Iterable[Block], job: Job, table: int, into: Tensor | None = None
+) -> Iterator[tuple[int, ...]]:
+    """One row a run of the places, which follow each other in memory."""
+    memory = job.tensor if into is None else into
+    address, size = memory.data_ptr(), memory.element_size()
+    for place in places:
+        for first, run, stride, runs in place.runs():
             yield address, job.key, first, run, stride, runs, table
             address += run * runs * size
-
-
-def _rows_of(place: Block, address: int, size: int, key: int, table: int) -> array[int]:
-    rows = array("Q")
-    for first, run, stride, runs in place.runs():
-        rows.extend((address, key, first, run, stride, runs, table))
-        address += run * runs * size
-    return rows
 
 
 def _numbers(known: Parameters, dtype: torch.dtype, direct: bool) -> list[float]:

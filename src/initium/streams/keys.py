@@ -38,9 +38,8 @@ def keys_of(seed: Seed) -> Callable[[str], int]:
     start = _encoded(seed)
 
     def key(name: str) -> int:
-        content = start + _encoded(name)
-        digest = hashlib.blake2b(_tagged(b"t", content), digest_size=8).digest()
-        return int.from_bytes(digest, "little")
+        encoded = _tagged(b"t", start + _tagged(b"s", name.encode()))
+        return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "little")
 
     return key
 
