@@ -52,6 +52,7 @@ DISTRIBUTIONS = [
     TruncNormal(0, 1, 38, 40),  # beyond the quantile: exponential
     TruncNormal(0, 0.5, -30, -25),
     TruncNormal(4, 0, 1, 6),
+    TruncNormal(1, 2, -1e-6, 1e-6),  # narrow: in float64
 ]
 
 
@@ -288,6 +289,7 @@ def test_regimes_of_the_truncated_normal():
         (-10, 10): Kind.NORMAL,
         (2, INF): Kind.TRUNCATED,
         (40, 41): Kind.TAIL,
+        (36.6, INF): Kind.TAIL,
     }
     for (a, b), kind in kinds.items():
         assert parameters(TruncNormal(0, 1, a, b), torch.float32).kind is kind

@@ -14,6 +14,9 @@ from initium.streams.dtypes import bounds_in
 
 # The least probability whose quantile float32 gives (AS 241 to r = 5), and float64 (no underflow).
 _LEAST_SINGLE, _LEAST_DOUBLE = 1.4e-11, 1e-307
+# Where so little of the distribution, or of its mean, lies between the bounds, float32 would have
+# few values there.
+_COARSE = 2.0**-12
 # No normal value lies so many sigmas out (6.8 is the most in float32, 9.5 in float64), so bounds
 # beyond cut nothing off.
 _NEVER = 10
@@ -39,7 +42,8 @@ class Parameters:
         keeps_double: whether the values stay float64.
         numbers: NORMAL: mean, std; UNIFORM: a, b - a, low, high; CENTRAL: mean, std, low, high,
             P(a <= z <= b), (P(z < a) - P(z > b))/2; TRUNCATED: the same, then P(z < a), P(z > b);
-            TAIL: mean, std with the tail's sign, low, high, start, exp(-width), 1 - exp(-width).
+            TAIL: mean, std with the tail's sign, low, high, start, P(z > end | z > start),
+            one less that.
             low and high are the outermost values of the dtype that are allowed.
     """
 
@@ -81,15 +85,17 @@ def _truncated(wanted: TruncNormal, dtype: torch.dtype, wide: bool) -> Parameter
     common = (wanted.mean, wanted.std, low, high)
     start, end = ((edge - wanted.mean) / wanted.std for edge in (wanted.a, wanted.b))
     p_low, q_high, mass, offset = _probabilities(wanted)
-    if not wide and start >= -2 and end <= 2:
+    double = wide or mass < _COARSE or wanted.b - wanted.a < _COARSE * abs(wanted.mean)
+    if not double and start >= -2 and end <= 2:
         return Parameters(Kind.CENTRAL, False, False, (*common, mass, offset))
-    least = min(p_low, q_high) + mass * (2.0**-65 if wide else 2.0**-33)
-    if least >= _LEAST_DOUBLE:
+    side = min(p_low, q_high)
+    if side + mass * 2.0**-65 >= _LEAST_DOUBLE:
+        double = double or side + mass * 2.0**-33 < _LEAST_SINGLE
         numbers = (*common, mass, offset, p_low, q_high)
-        return Parameters(Kind.TRUNCATED, wide or least < _LEAST_SINGLE, wide, numbers)
+        return Parameters(Kind.TRUNCATED, double, wide, numbers)
     if start < 0:
         start, end, common = -end, -start, (wanted.mean, -wanted.std, low, high)
-    return Parameters(Kind.TAIL, True, wide, (*common, start, *_exponential(start * (end - start))))
+    return Parameters(Kind.TAIL, True, wide, (*common, start, *_beyond(start, end)))
 
 
 def _probabilities(wanted: TruncNormal) -> tuple[float, float, float, float]:
@@ -106,9 +112,10 @@ def _probabilities(wanted: TruncNormal) -> tuple[float, float, float, float]:
         return float(p_low), float(q_high), float(mass), float((p_low - q_high) / 2)
 
 
-def _exponential(width: float) -> tuple[float, float]:
-    """exp(-width) and 1 - exp(-width)."""
+def _beyond(start: float, end: float) -> tuple[float, float]:
+    """P(z > end | z > start), and the rest."""
     import mpmath
 
     with mpmath.workdps(60):
-        return float(mpmath.exp(-mpmath.mpf(width))), float(-mpmath.expm1(-mpmath.mpf(width)))
+        rest = mpmath.ncdf(-mpmath.mpf(end)) / mpmath.ncdf(-mpmath.mpf(start))
+        return float(rest), float(1 - rest)

@@ -167,8 +167,9 @@ def _truncated(sides: _Sides, mass: Any, offset: Any, p_low: Any, q_high: Any) -
 
 
 def _tail(sides: _Sides, start: Any, rest: Any, mass: Any) -> Floats:
-    """Beyond the reach of the quantile the tail is exponential, to 1/start² of its width."""
-    return cast(Floats, start + 0.5 * _minus_2_log(rest + mass * sides.v) / start)
+    """Beyond the reach of the quantile: the tail's expansion about an exponential, to 1e-5."""
+    e = 0.5 * _minus_2_log(rest + mass * sides.v)
+    return cast(Floats, start + e / start * (1.0 - (0.5 * e + 1.0) / (start * start)))
 
 
 def _quantile(x: Floats, r: Floats) -> Floats:

@@ -112,5 +112,6 @@ def tails(w, n, out, mean, std, low, high, start, rest, mass):
         signed = I64(wide(w, i))
         small = small_side(signed)
         v = small if signed < I64(0) else D(1) - small
-        z = start + D(0.5) * minus_2_log_wide(rest + mass * v) / start
+        e = D(0.5) * minus_2_log_wide(rest + mass * v)
+        z = start + e / start * (D(1) - (D(0.5) * e + D(1)) / (start * start))
         out[i] = clipped(mean + std * z, low, high)
