@@ -364,7 +364,7 @@ def test_one_key_of_64_bits_is_drawn_a_call():
     generator = torch.Generator().manual_seed(1)
     init.normal_(torch.empty(3), generator=generator)
     after = torch.Generator().manual_seed(1)
-    torch.randint(0, 2**32, (2,), generator=after)
+    torch.empty((), dtype=torch.int64).random_(-(2**63), None, generator=after)
     assert generator.get_state().equal(after.get_state())
 
 

@@ -53,42 +53,52 @@ class Writer:
         """Write them all; what can be known to be wrong has been found before."""
         written = [target for target in targets if not _is_kept(target.write)]
         jobs = []
-        with torch.no_grad():
-            for target in written:
-                with located(target.name):
-                    job = self._start(target.tensor.data, target)
-                if job is None:
-                    self.advance(target.tensor.numel())
-                else:
-                    jobs.append(job)
-            streams.fill(jobs, self.advance)
-            for target in written:
-                _finish(target)
+        for target in written:
+            with located(target.name):
+                job = self._start(target)
+            if job is None:
+                self.advance(target.tensor.numel())
+            else:
+                jobs.append(job)
+        streams.fill(jobs, self.advance)
+        for target in written:
+            _finish(target)
 
-    def _start(self, data: Tensor, target: Target) -> Job | None:
+    def _start(self, target: Target) -> Job | None:
         """Write what is not drawn from a stream; a job for what is."""
         if isinstance(target.write, Load):
             assert target.write.entry is not None
-            data.copy_(target.write.entry.read())
+            target.tensor.data.copy_(target.write.entry.read())
             return None
-        drawn = target.write.initializer.draws(tuple(data.shape))
-        if drawn is None or not data.numel() or not streams.has_memory(data):
-            return None
-        if isinstance(drawn, (int, float)):
-            data.fill_(drawn)
-        elif self.generators is not None:
-            streams.fill_by_torch(data, drawn, self.generators.on(data.device))
-        elif isinstance(drawn, Whole):
-            dtype = torch.float64 if data.dtype == torch.float64 else torch.float32
-            data.copy_(drawn.values(target.key, dtype))
-        else:
-            return Job(data, target.key, drawn)
-        return None
+        return _start_fill(
+            target.tensor.data, target.write.initializer, target.key, self.generators
+        )
 
 
 def fill_tensor(tensor: Tensor, initializer: Initializer, key: int) -> None:
     """Fill one tensor, which `check_tensor` has found fit, from the stream of `key`."""
-    Writer().write([Target("tensor", tensor, Fill(0, "", "", initializer), key)])
+    job = _start_fill(tensor.data, initializer, key)
+    if job is not None:
+        streams.fill([job])
+    _count_change(tensor)
+
+
+def _start_fill(
+    data: Tensor, initializer: Initializer, key: int, generators: Generators | None = None
+) -> Job | None:
+    drawn = initializer.draws(tuple(data.shape))
+    if drawn is None or not data.numel() or not streams.has_memory(data):
+        return None
+    if isinstance(drawn, (int, float)):
+        data.fill_(drawn)
+    elif generators is not None:
+        streams.fill_by_torch(data, drawn, generators.on(data.device))
+    elif isinstance(drawn, Whole):
+        dtype = torch.float64 if data.dtype == torch.float64 else torch.float32
+        data.copy_(drawn.values(key, dtype))
+    else:
+        return Job(data, key, drawn)
+    return None
 
 
 def _is_kept(write: Fill | Load) -> bool:
@@ -96,8 +106,12 @@ def _is_kept(write: Fill | Load) -> bool:
 
 
 def _finish(target: Target) -> None:
-    """Zero what stays zero; in however many steps it was written, autograd sees one change."""
     if isinstance(target.write, Fill) and target.write.zero_row is not None:
         target.tensor.data[target.write.zero_row].zero_()
-    if not target.tensor.is_inference():  # which has no version
-        increment_version(target.tensor)
+    _count_change(target.tensor)
+
+
+def _count_change(tensor: Tensor) -> None:
+    """In however many steps a tensor was written, through `.data`, autograd sees one change."""
+    if not tensor.is_inference():  # which has no version
+        increment_version(tensor)

@@ -20,10 +20,11 @@ from typing import Any
 
 from initium.cache import cache_dir
 
-# addresses of rows, the number of rows, addresses of tables and of scratch memory (see `layout`)
-Kernel = Callable[[int, int, int, int], None]
+# address of rows, their number, addresses of tables and of scratch memory (see `layout`), and whether
+# the caches could not hold what is written
+Kernel = Callable[[int, int, int, int, int], None]
 _PROTOTYPE = ctypes.CFUNCTYPE(
-    None, ctypes.c_uint64, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64
+    None, ctypes.c_uint64, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64
 )
 _SYMBOL = "initium_draw"
 _SOURCES = ("kernels/*.py", "coefficients.py", "layout.py", "parameters.py", "compiled.py")
@@ -32,7 +33,7 @@ _lock = Lock()
 
 
 def kernel() -> Kernel:
-    """The kernel `kernels.draw.draw` as a function of four integers; it runs without the GIL."""
+    """The kernel `kernels.draw.draw` as a function of five integers; it runs without the GIL."""
     with _lock:
         return _loaded()
 

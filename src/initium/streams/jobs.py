@@ -20,6 +20,8 @@ from initium.streams.parameters import Parameters, parameters
 # Elements that a thread takes at a time, and how few are worth a thread of their own. `copy_` gets
 # fewer: from 32,768 on, torch would start threads below ours.
 GRAIN, LEAST, CAST = 1 << 18, 1 << 14, 1 << 14
+# What is more than this many elements finds no place in a last-level cache.
+CACHED = 1 << 23
 _STORED = {
     torch.float32: layout.FLOAT32,
     torch.float64: layout.FLOAT64,
@@ -149,7 +151,8 @@ class _Work:
 
     def _draw(self, rows: array[int]) -> None:
         n = len(rows) // len(layout.COLUMNS)
-        self.kernel(rows.buffer_info()[0], n, self.tables.buffer_info()[0], scratch())
+        tables = self.tables.buffer_info()[0]
+        self.kernel(rows.buffer_info()[0], n, tables, scratch(), self.total > CACHED)
 
 
 def _rows_of(

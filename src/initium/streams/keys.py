@@ -50,8 +50,8 @@ def key_from(generator: torch.Generator | None, device: torch.device | str = "cp
     >>> key_from(torch.Generator().manual_seed(1)) == key_from(torch.Generator().manual_seed(1))
     True
     """
-    low, high = torch.randint(0, 2**32, (2,), generator=generator, device=device).tolist()
-    return int(low | high << 32)
+    word = torch.empty((), dtype=torch.int64, device=device)
+    return int(word.random_(-(2**63), None, generator=generator)) % 2**64
 
 
 def check_seed(seed: object) -> None:

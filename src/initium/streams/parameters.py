@@ -17,7 +17,7 @@ _LEAST_SINGLE, _LEAST_DOUBLE = 1.4e-11, 1e-307
 # Where so little of the distribution, or of its mean, lies between the bounds, float32 would have
 # few values there.
 _COARSE = 2.0**-12
-# No normal value lies so many sigmas out (6.8 is the most in float32, 9.5 in float64), so bounds
+# No normal value lies so many sigmas out (6.8 is the most in float32, 8.6 in float64), so bounds
 # beyond cut nothing off.
 _NEVER = 10
 
@@ -89,7 +89,7 @@ def _truncated(wanted: TruncNormal, dtype: torch.dtype, wide: bool) -> Parameter
     if not double and start >= -2 and end <= 2:
         return Parameters(Kind.CENTRAL, False, False, (*common, mass, offset))
     side = min(p_low, q_high)
-    if side + mass * 2.0**-65 >= _LEAST_DOUBLE:
+    if side + mass * 2.0**-53 >= _LEAST_DOUBLE:
         double = double or side + mass * 2.0**-33 < _LEAST_SINGLE
         numbers = (*common, mass, offset, p_low, q_high)
         return Parameters(Kind.TRUNCATED, double, wide, numbers)

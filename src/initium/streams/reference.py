@@ -104,23 +104,28 @@ def permutation(key: int, n: int) -> Index:
 
 def _normal(key: int, index: Index, std: Any) -> Floats:
     """Box–Muller on a pair of words: std·sqrt(-2 log u)·(cos, sin); the even element gets the first."""
-    real = type(std)
-    source, double = (words, False) if real is F else (wide, True)
     even = index - index % 2
-    length, angle = source(key, even), source(key, even + 1)
-    integer: Any = np.int64 if double else np.int32
-    bits = 64 if double else 32
-    # both ends are excluded: u runs from half a unit to 1 (where it is rounded up to 1, length is 0)
-    u = length.astype(real) * real(2.0**-bits) + real(2.0 ** -(bits + 1))
-    radius = std * np.sqrt(_minus_2_log(u))
-    # the highest bit is a sign, the next one exchanges the two, the rest is an angle within ±pi/4
-    signed = angle.view(integer)
-    x = ((signed << integer(2)) >> integer(2)).astype(real) * real(c.HALF_PI * 2.0 ** (2 - bits))
+    if type(std) is F:
+        length = words(key, even).astype(F) * F(2.0**-32) + F(2.0**-33)
+        angle: Any = words(key, even + 1).view(np.int32)
+        # the highest bit is a sign, the next one exchanges the two, 30 are an angle within ±pi/4
+        x = ((angle << np.int32(2)) >> np.int32(2)).astype(F) * F(c.HALF_PI * 2.0**-30)
+        exchanged = (angle << np.int32(1)) < 0
+    else:
+        length = _open_unit(wide(key, even))
+        angle = wide(key, even + 1).view(np.int64)
+        # the same, with the lowest 52 bits for the angle
+        x = ((angle & np.int64(2**52 - 1)) - 2**51).astype(np.float64) * (c.HALF_PI * 2.0**-52)
+        exchanged = (angle << np.int64(1)) < 0
     sine, cosine = _sine_cosine(x)
-    cosine = np.where(signed < 0, -cosine, cosine)
-    exchanged = (signed << integer(1)) < 0
+    cosine = np.where(angle < 0, -cosine, cosine)
     first = exchanged == (index % 2 == 0)
-    return cast(Floats, radius * np.where(first, sine, cosine))
+    return cast(Floats, std * np.sqrt(_minus_2_log(length)) * np.where(first, sine, cosine))
+
+
+def _open_unit(bits: Wide) -> Floats:
+    """In (0, 1): the high 52 bits and a half. One less it is exact, too."""
+    return ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
 class _Sides(NamedTuple):
@@ -132,17 +137,15 @@ class _Sides(NamedTuple):
 
 
 def _sides(key: int, index: Index, real: Any) -> _Sides:
-    w = words(key, index) if real is F else wide(key, index)
-    integer: Any = np.int32 if real is F else np.int64
-    bits = 32 if real is F else 64
-    signed = w.view(integer)
-    mirrored = np.where(signed < 0, ~signed, signed)
-    small = mirrored.astype(real) * real(2.0**-bits) + real(2.0 ** -(bits + 1))
-    large = real(1) - small
-    u, v = np.where(signed < 0, large, small), np.where(signed < 0, small, large)
-    half = integer(-(2 ** (bits - 1)))
-    d = (signed ^ half).astype(real) * real(2.0 ** (1 - bits)) + real(2.0**-bits)
-    return _Sides(u, v, d)
+    if real is np.float64:
+        u = _open_unit(wide(key, index))
+        return _Sides(u, 1.0 - u, u - (1.0 - u))
+    signed: Any = words(key, index).view(np.int32)
+    small = np.where(signed < 0, ~signed, signed).astype(F) * F(2.0**-32) + F(2.0**-33)
+    large = F(1) - small
+    d = (signed ^ np.int32(-(2**31))).astype(F) * F(2.0**-31) + F(2.0**-32)
+    upper = signed < 0
+    return _Sides(np.where(upper, large, small), np.where(upper, small, large), d)
 
 
 def _central(sides: _Sides, mass: Any, offset: Any) -> Floats:

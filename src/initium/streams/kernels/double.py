@@ -9,6 +9,7 @@ from initium.streams import coefficients as c
 from initium.streams.kernels.machine import (
     I64,
     U64,
+    W0,
     W1,
     W2,
     D,
@@ -32,11 +33,24 @@ CENTRE, BELOW = map(_padded, (c.A_DOUBLE, c.B_DOUBLE))
 NEAR, NEAR_BELOW, FAR, FAR_BELOW = map(_padded, (c.C_DOUBLE, c.D_DOUBLE, c.E_DOUBLE, c.F_DOUBLE))
 
 
+MAGIC, MAGIC_BITS = D(2.0**52), I64(0x433 << 52)
+LOW = I64(2**52 - 1)
+
+
 @compiled
-def wide(w, i):
-    """The 64-bit word of element i of a tile."""
-    plane = I64(i & 1) * W2
-    return U64(w[plane + (i >> 1)]) | (U64(w[plane + W1 + (i >> 1)]) << U64(32))
+def word(w, plane, i):
+    return I64(U64(w[plane + i]) | (U64(w[plane + W1 + i]) << U64(32)))
+
+
+@compiled
+def double_of_52_bits(bits):
+    """Exact, and without the conversion that vector units lack: the bits as those of 2^52 + k."""
+    return double_of(bits | MAGIC_BITS) - MAGIC
+
+
+@compiled
+def open_unit(bits):
+    return (double_of_52_bits((bits >> I64(12)) & LOW) + D(0.5)) * D(2.0**-52)
 
 
 @compiled
@@ -55,24 +69,30 @@ def minus_2_log_wide(u):
 
 
 @compiled
-def normals_wide(w, n, out, mean, std):
-    for i in range(0, n, 2):
-        radius = std * math.sqrt(minus_2_log_wide(D(wide(w, i)) * D(2.0**-64) + D(2.0**-65)))
-        signed = I64(wide(w, i + 1))
-        x = D((signed << I64(2)) >> I64(2)) * D(c.HALF_PI * 2.0**-62)
+def normals_wide(w, blocks, out, mean, std):
+    for i in range(blocks):
+        radius = std * math.sqrt(minus_2_log_wide(open_unit(word(w, W0, i))))
+        angle = word(w, W2, i)
+        x = (double_of_52_bits(angle & LOW) - D(2.0**51)) * D(c.HALF_PI * 2.0**-52)
         y = x * x
         sine, cosine = x * horner(y, *SIN), horner(y, *COS)
-        cosine = double_of(wide_bits_of(cosine) ^ (signed & SIGN))
-        exchanged = (signed << I64(1)) < I64(0)
-        out[i] = mean + radius * (sine if exchanged else cosine)
-        out[i + 1] = mean + radius * (cosine if exchanged else sine)
+        cosine = double_of(wide_bits_of(cosine) ^ (angle & SIGN))
+        exchanged = (angle << I64(1)) < I64(0)
+        out[2 * i] = mean + radius * (sine if exchanged else cosine)
+        out[2 * i + 1] = mean + radius * (cosine if exchanged else sine)
 
 
 @compiled
-def uniforms_wide(w, n, out, a, width, low, high):
-    for i in range(n):
-        unit = D(I64(wide(w, i) >> U64(11))) * D(2.0**-53)
-        out[i] = clipped(a + width * unit, low, high)
+def uniform_wide(bits, a, width, low, high):
+    unit = D((bits >> I64(11)) & I64(2**53 - 1)) * D(2.0**-53)
+    return clipped(a + width * unit, low, high)
+
+
+@compiled
+def uniforms_wide(w, blocks, out, a, width, low, high):
+    for i in range(blocks):
+        out[2 * i] = uniform_wide(word(w, W0, i), a, width, low, high)
+        out[2 * i + 1] = uniform_wide(word(w, W2, i), a, width, low, high)
 
 
 @compiled
@@ -88,30 +108,19 @@ def quantile_wide(x, r):
 
 
 @compiled
-def small_side(signed):
-    return D(signed ^ (signed >> I64(63))) * D(2.0**-64) + D(2.0**-65)
-
-
-@compiled
-def truncated_wide(w, n, out, mean, std, low, high, mass, offset, p_low, q_high):
-    for i in range(n):
-        signed = I64(wide(w, i))
-        small = small_side(signed)
-        large = D(1) - small
-        upper = signed < I64(0)
-        p = p_low + mass * (large if upper else small)
-        q = q_high + mass * (small if upper else large)
-        x = offset + (D(0.5) * mass) * (D(signed ^ SIGN) * D(2.0**-63) + D(2.0**-64))
+def truncated_wide(w, blocks, out, mean, std, low, high, mass, offset, p_low, q_high):
+    for i in range(2 * blocks):
+        u = open_unit(word(w, I64(i & 1) * W2, i >> 1))
+        p, q = p_low + mass * u, q_high + mass * (D(1) - u)
+        x = offset + (D(0.5) * mass) * (u - (D(1) - u))
         r = math.sqrt(D(0.5) * minus_2_log_wide(p if p < q else q))
         out[i] = clipped(mean + std * quantile_wide(x, r), low, high)
 
 
 @compiled
-def tails(w, n, out, mean, std, low, high, start, rest, mass):
-    for i in range(n):
-        signed = I64(wide(w, i))
-        small = small_side(signed)
-        v = small if signed < I64(0) else D(1) - small
+def tails(w, blocks, out, mean, std, low, high, start, rest, mass):
+    for i in range(2 * blocks):
+        v = D(1) - open_unit(word(w, I64(i & 1) * W2, i >> 1))
         e = D(0.5) * minus_2_log_wide(rest + mass * v)
         z = start + e / start * (D(1) - (D(0.5) * e + D(1)) / (start * start))
         out[i] = clipped(mean + std * z, low, high)

@@ -18,11 +18,13 @@ from initium.streams.kernels.machine import (
     compiled,
     f32_at,
     f64_at,
+    fence,
     float_of,
     philox,
     u16_at,
     u32_at,
     u64_at,
+    zipped,
 )
 from initium.streams.kernels.single import centrals, normals, truncated, uniforms
 from initium.streams.layout import BFLOAT16, BLOCKS, COLUMNS, FLOAT32, FLOAT64, NUMBERS
@@ -34,34 +36,34 @@ NORMAL, UNIFORM, CENTRAL, TRUNCATED = map(
 
 
 @compiled
-def tile(w, x, r, blocks, out, at, t):
+def tile(w, x, r, blocks, out, at, t, past_caches):
     """The values of the elements of some blocks, whose words are in w, in float32."""
     kind = I64(t[0])
     if kind == NORMAL:
-        normals(w, x, blocks, out, at, F(t[3]), F(t[4]))
+        normals(w, blocks, x, F(t[3]), F(t[4]))
     elif kind == UNIFORM:
-        uniforms(w, blocks, out, at, F(t[3]), F(t[4]), F(t[5]), F(t[6]))
+        uniforms(w, blocks, x, F(t[3]), F(t[4]), F(t[5]), F(t[6]))
     elif kind == CENTRAL:
-        mass, offset = F(t[7]), F(t[8])
-        centrals(w, blocks, out, at, F(t[3]), F(t[4]), F(t[5]), F(t[6]), mass, offset)
+        centrals(w, blocks, x, F(t[3]), F(t[4]), F(t[5]), F(t[6]), F(t[7]), F(t[8]))
     else:
         truncated(
-            w, x, r, blocks, out, at, F(t[3]), F(t[4]), F(t[5]), F(t[6]),
+            w, blocks, x, r, F(t[3]), F(t[4]), F(t[5]), F(t[6]),
             F(t[7]), F(t[8]), F(t[9]), F(t[10]),
         )  # fmt: skip
+    zipped(x, blocks, out, at, past_caches)
 
 
 @compiled
-def tile_wide(w, n, out, t):
+def tile_wide(w, blocks, out, t):
     kind = I64(t[0])
     if kind == NORMAL:
-        normals_wide(w, n, out, t[3], t[4])
+        normals_wide(w, blocks, out, t[3], t[4])
     elif kind == UNIFORM:
-        uniforms_wide(w, n, out, t[3], t[4], t[5], t[6])
+        uniforms_wide(w, blocks, out, t[3], t[4], t[5], t[6])
     elif kind == TRUNCATED:
-        truncated_wide(w, n, out, t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10])
+        truncated_wide(w, blocks, out, t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10])
     else:
-        tails(w, n, out, t[3], t[4], t[5], t[6], t[7], t[8], t[9])
+        tails(w, blocks, out, t[3], t[4], t[5], t[6], t[7], t[8], t[9])
 
 
 @compiled
@@ -102,31 +104,40 @@ def store(values, skip, n, address, at, stored):
 
 
 @compiled
-def run_single(address, at, key, first, n, t, w, x, r, values):
+def tile_size(first, n, most, per_block):
+    """(elements, blocks) of the next tile, which keeps to one high half of the counter."""
+    skip = first % per_block
+    blocks = min(most, I64(2**32) - I64(U32(first // per_block)))
+    m = min(n, blocks * per_block - skip)
+    return m, (skip + m + per_block - 1) // per_block
+
+
+@compiled
+def run_single(address, at, key, first, n, t, w, x, r, values, large):
     """N elements of a stream from `first` on, computed in float32, to address[at:]."""
-    stored, skip, done = I64(t[2]), first & 3, I64(0)
+    stored, done = I64(t[2]), I64(0)
     while done < n:
-        m = min(n - done, 4 * BLOCKS - skip)
-        blocks = (skip + m + 3) >> 2
+        skip = (first + done) & 3
+        m, blocks = tile_size(first + done, n - done, I64(BLOCKS), I64(4))
         philox(key, (first + done) >> 2, blocks, w)
-        if stored == FLOAT32 and skip + m == m and m & 3 == 0:
-            tile(w, x, r, blocks, f32_at(address), at + done, t)
+        if stored == FLOAT32 and skip == 0 and m & 3 == 0:
+            aligned = (address + U64(4 * (at + done))) & U64(31) == U64(0)
+            tile(w, x, r, blocks, f32_at(address), at + done, t, large and aligned)
         else:
-            tile(w, x, r, blocks, values, W0, t)
+            tile(w, x, r, blocks, values, W0, t, False)
             store(values, skip, m, address, at + done, stored)
         done += m
-        skip = I64(0)
 
 
 @compiled
 def run_wide(address, at, key, first, n, t, w, singles, values):
     """The same, computed in float64."""
-    stored, skip, done = I64(t[2]), first & 1, I64(0)
+    stored, done = I64(t[2]), I64(0)
     while done < n:
-        m = min(n - done, 2 * BLOCKS - skip)
-        blocks = (skip + m + 1) >> 1
+        skip = (first + done) & 1
+        m, blocks = tile_size(first + done, n - done, I64(BLOCKS), I64(2))
         philox(key, (first + done) >> 1, blocks, w)
-        tile_wide(w, 2 * blocks, values, t)
+        tile_wide(w, blocks, values, t)
         if stored == FLOAT64:
             doubles = f64_at(address)
             for i in range(m):
@@ -136,11 +147,10 @@ def run_wide(address, at, key, first, n, t, w, singles, values):
                 singles[i] = F(values[skip + i])
             store(singles, W0, m, address, at + done, stored)
         done += m
-        skip = I64(0)
 
 
-@cfunc("void(uint64, int64, uint64, uint64)", error_model="numpy")
-def draw(rows_at, n, tables_at, scratch_at):
+@cfunc("void(uint64, int64, uint64, uint64, int64)", error_model="numpy")
+def draw(rows_at, n, tables_at, scratch_at, large):
     """Carry out n rows of work."""
     rows, tables = u64_at(rows_at), f64_at(tables_at)
     plane = U64(4 * BLOCKS * 4)
@@ -156,4 +166,5 @@ def draw(rows_at, n, tables_at, scratch_at):
             if tables[I64(rows[row + 6]) * NUMBERS + 1] != 0:
                 run_wide(address, k * run, key, start, run, t, w, values, doubles)
             else:
-                run_single(address, k * run, key, start, run, t, w, x, r, values)
+                run_single(address, k * run, key, start, run, t, w, x, r, values, large != 0)
+    fence()

@@ -7,7 +7,6 @@ import math
 
 from initium.streams import coefficients as c
 from initium.streams.kernels.machine import (
-    BLOCKS,
     I32,
     U32,
     W0,
@@ -34,8 +33,9 @@ BELOW0, BELOW1, BELOW2 = map(F, c.D_SINGLE)
 
 
 @compiled
-def minus_2_log(u):
-    shifted = I32(bits_of(u) - I32(c.ROOT_SINGLE))
+def minus_2_log(v, root):
+    """-2·log(v / 2^k), with k times the bits of 2 added to the bits of sqrt(1/2)."""
+    shifted = I32(bits_of(v) - root)
     exponent = F(I32(shifted >> I32(23)))
     f = float_of(I32(I32(shifted & I32(0x7FFFFF)) + I32(c.ROOT_SINGLE))) - F(1)
     f2 = f * f
@@ -47,8 +47,8 @@ def minus_2_log(u):
 @compiled
 def radii(w, plane, blocks, x, std):
     for i in range(blocks):
-        u = F(w[plane + i]) * F(2.0**-32) + F(2.0**-33)
-        x[plane + i] = std * F(math.sqrt(minus_2_log(u)))
+        length = minus_2_log(F(w[plane + i]) + F(0.5), I32(c.ROOT_SINGLE + (32 << 23)))
+        x[plane + i] = std * F(math.sqrt(length))
 
 
 @compiled
@@ -65,30 +65,22 @@ def on_circle(word):
 
 
 @compiled
-def normals(w, x, blocks, out, at, mean, std):
-    radii(w, W0, blocks, x, std)
-    radii(w, W2, blocks, x, std)
-    for i in range(blocks):
-        even, odd = on_circle(w[W1 + i])
-        even_2, odd_2 = on_circle(w[W3 + i])
-        out[at + 4 * i] = mean + x[i] * even
-        out[at + 4 * i + 1] = mean + x[i] * odd
-        out[at + 4 * i + 2] = mean + x[W2 + i] * even_2
-        out[at + 4 * i + 3] = mean + x[W2 + i] * odd_2
+def normals(w, blocks, x, mean, std):
+    for plane in range(W0, W3, W2):
+        radii(w, plane, blocks, x, std)
+        for i in range(blocks):
+            first, second = on_circle(w[plane + W1 + i])
+            radius = x[plane + i]
+            x[plane + i] = mean + radius * first
+            x[plane + W1 + i] = mean + radius * second
 
 
 @compiled
-def uniform(word, a, width, low, high):
-    return clipped(a + width * (F(I32(word >> U32(8))) * F(2.0**-24)), low, high)
-
-
-@compiled
-def uniforms(w, blocks, out, at, a, width, low, high):
-    for i in range(blocks):
-        out[at + 4 * i] = uniform(w[i], a, width, low, high)
-        out[at + 4 * i + 1] = uniform(w[W1 + i], a, width, low, high)
-        out[at + 4 * i + 2] = uniform(w[W2 + i], a, width, low, high)
-        out[at + 4 * i + 3] = uniform(w[W3 + i], a, width, low, high)
+def uniforms(w, blocks, x, a, width, low, high):
+    for plane in range(W0, 4 * W1, W1):
+        for i in range(blocks):
+            unit = F(I32(w[plane + i] >> U32(8))) * F(2.0**-24)
+            x[plane + i] = clipped(a + width * unit, low, high)
 
 
 @compiled
@@ -98,24 +90,17 @@ def difference(signed):
 
 
 @compiled
-def central(word, mean, std, low, high, half, offset):
-    x = offset + half * difference(I32(word))
-    y = F(c.MIDST) - x * x
-    y2 = y * y
-    y4 = y2 * y2
-    above = (((MID0 + MID1 * y) + (MID2 + MID3 * y) * y2) + MID4 * y4) * x
-    z = above / (((UND0 + UND1 * y) + (UND2 + UND3 * y) * y2) + UND4 * y4)
-    return clipped(mean + std * z, low, high)
-
-
-@compiled
-def centrals(w, blocks, out, at, mean, std, low, high, mass, offset):
+def centrals(w, blocks, x, mean, std, low, high, mass, offset):
     half = F(0.5) * mass
-    for i in range(blocks):
-        out[at + 4 * i] = central(w[i], mean, std, low, high, half, offset)
-        out[at + 4 * i + 1] = central(w[W1 + i], mean, std, low, high, half, offset)
-        out[at + 4 * i + 2] = central(w[W2 + i], mean, std, low, high, half, offset)
-        out[at + 4 * i + 3] = central(w[W3 + i], mean, std, low, high, half, offset)
+    for plane in range(W0, 4 * W1, W1):
+        for i in range(blocks):
+            d = offset + half * difference(I32(w[plane + i]))
+            y = F(c.MIDST) - d * d
+            y2 = y * y
+            y4 = y2 * y2
+            above = (((MID0 + MID1 * y) + (MID2 + MID3 * y) * y2) + MID4 * y4) * d
+            z = above / (((UND0 + UND1 * y) + (UND2 + UND3 * y) * y2) + UND4 * y4)
+            x[plane + i] = clipped(mean + std * z, low, high)
 
 
 @compiled
@@ -135,7 +120,8 @@ def sides(w, plane, blocks, x, r, mass, offset, p_low, q_high):
 @compiled
 def tail_radii(plane, blocks, r):
     for i in range(blocks):
-        r[plane + i] = F(math.sqrt(F(0.5) * minus_2_log(r[plane + i])))
+        length = F(0.5) * minus_2_log(r[plane + i], I32(c.ROOT_SINGLE))
+        r[plane + i] = F(math.sqrt(length))
 
 
 @compiled
@@ -153,12 +139,10 @@ def quantile(x, r):
 
 
 @compiled
-def truncated(w, x, r, blocks, out, at, mean, std, low, high, mass, offset, p_low, q_high):
-    for plane in range(0, 4 * BLOCKS, BLOCKS):
+def truncated(w, blocks, x, r, mean, std, low, high, mass, offset, p_low, q_high):
+    for plane in range(W0, 4 * W1, W1):
         sides(w, plane, blocks, x, r, mass, offset, p_low, q_high)
         tail_radii(plane, blocks, r)
-    for i in range(blocks):
-        out[at + 4 * i] = clipped(mean + std * quantile(x[i], r[i]), low, high)
-        for plane in range(BLOCKS, 4 * BLOCKS, BLOCKS):
+        for i in range(blocks):
             value = mean + std * quantile(x[plane + i], r[plane + i])
-            out[at + 4 * i + plane // BLOCKS] = clipped(value, low, high)
+            x[plane + i] = clipped(value, low, high)
