@@ -77,8 +77,7 @@ def _executor(threads: int) -> ThreadPoolExecutor:
     global _pool, _size
     with _lock:
         if _pool is None or _size < threads:
-            if _pool is not None:
-                _pool.shutdown(wait=False)
+            # a smaller one is let go: its threads end when nobody holds it any more
             _pool, _size = ThreadPoolExecutor(threads, "initium"), threads
         return _pool
 
