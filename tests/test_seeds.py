@@ -132,6 +132,40 @@ def test_functions_called_by_user_code_follow_the_rng_and_seed_of_the_run():
     assert not other[0].a.weight.equal(other[0].b.weight)
 
 
+class Twice(BaseModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def init_weights(self):
+        self.drawn = []
+        for _ in range(2):
+            initium.normal_init(self.layer)
+            self.drawn.append(self.layer.weight.detach().clone())
+
+
+def test_user_code_that_draws_twice_gets_other_values():
+    nets = [initium.Sequential(Twice()) for _ in range(2)]
+    for net in nets:
+        net.init_weights(seed=1)
+    (a, b), (c, d) = (net[0].drawn for net in nets)
+    assert not a.equal(b)
+    assert a.equal(c)
+    assert b.equal(d)
+
+
+def test_a_plan_for_another_dtype_is_checked_before_the_first_write():
+    made = plan(model(), dict(type="Uniform", layer="Linear", a=1.01, b=1.02, bias=4))
+    net = model().to(torch.float8_e5m2)
+    before = state(net)
+    with pytest.raises(
+        InitError, match=r"1\.weight: torch\.float8_e5m2 has no value in \[1\.01, 1"
+    ):
+        initium.apply(made, net)
+    after = state(net)
+    assert all(before[name].double().equal(after[name].double()) for name in before)
+
+
 class Mine(initium.BaseInit):
     def __init__(self, initializer, **common):
         super().__init__(**common)

@@ -14,8 +14,7 @@ from initium.streams.dtypes import bounds_in
 
 # The least probability whose quantile float32 gives (AS 241 to r = 5), and float64 (no underflow).
 _LEAST_SINGLE, _LEAST_DOUBLE = 1.4e-11, 1e-307
-# Where so little of the distribution, or of its mean, lies between the bounds, float32 would have
-# few values there.
+# Bounds so close together, against the mean, would leave few values to float32's mean + std·z.
 _COARSE = 2.0**-12
 # No normal value lies so many sigmas out (6.8 is the most in float32, 8.6 in float64), so bounds
 # beyond cut nothing off.
@@ -85,7 +84,7 @@ def _truncated(wanted: TruncNormal, dtype: torch.dtype, wide: bool) -> Parameter
     common = (wanted.mean, wanted.std, low, high)
     start, end = ((edge - wanted.mean) / wanted.std for edge in (wanted.a, wanted.b))
     p_low, q_high, mass, offset = _probabilities(wanted)
-    double = wide or mass < _COARSE or wanted.b - wanted.a < _COARSE * abs(wanted.mean)
+    double = wide or wanted.b - wanted.a < _COARSE * abs(wanted.mean)
     if not double and start >= -2 and end <= 2:
         return Parameters(Kind.CENTRAL, False, False, (*common, mass, offset))
     side = min(p_low, q_high)
