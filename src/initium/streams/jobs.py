@@ -92,7 +92,7 @@ class _Work:
                     tables.extend(_numbers(parameters(kind[0], kind[1]), tensor.dtype, direct))
                 self.jobs.append((job, direct, places[kind]))
         self.tables = tables
-        share = self.total // (4 * torch.get_num_threads())
+        share = self.total // (16 * torch.get_num_threads())
         self.grain = min(max(share, LEAST), GRAIN)
         self.kernel = kernel()
 
