@@ -87,10 +87,11 @@ class _Work:
             if n and (direct or has_memory(tensor)):
                 self.total += n
                 kind = (job.distribution, tensor.dtype, direct)
-                if kind not in places:
-                    places[kind] = len(places)
+                table = places.get(kind)
+                if table is None:
+                    table = places[kind] = len(places)
                     tables.extend(_numbers(parameters(kind[0], kind[1]), tensor.dtype, direct))
-                self.jobs.append((job, direct, places[kind]))
+                self.jobs.append((job, direct, table))
         self.tables = tables
         share = self.total // (16 * torch.get_num_threads())
         self.grain = min(max(share, LEAST), GRAIN)
