@@ -20,6 +20,8 @@ from initium.streams.parameters import Parameters, parameters
 # Elements that a thread takes at a time, and how few are worth a thread of their own. `copy_` gets
 # fewer: from 32,768 on, torch would start threads below ours.
 GRAIN, LEAST, CAST = 1 << 18, 1 << 14, 1 << 14
+# Elements that are drawn in the time that Python takes for a tensor.
+SMALL = 1 << 11
 # What is more than this many elements finds no place in a last-level cache.
 CACHED = 1 << 23
 _STORED = {
@@ -68,7 +70,9 @@ def fill(jobs: Iterable[Job], advance: Callable[[int], None] | None = None) -> N
     """
     work = _Work(jobs)
     if work.jobs:
-        pool.carry_out(work.items(), work.total > 4 * LEAST, advance)
+        # of many small tensors Python is the cost, and of that threads do only one at a time
+        parallel = work.total > max(4 * LEAST, SMALL * len(work.jobs))
+        pool.carry_out(work.items(), parallel, advance)
 
 
 class _Work:
