@@ -10,6 +10,7 @@ from torch import nn
 
 import initium
 from initium import BaseModule, Sequential
+from initium.here import HERE
 
 
 class ToyConv(nn.Module):
@@ -46,7 +47,8 @@ def test_an_exception_half_way_leaves_nothing_behind():
         model.init_weights()
     assert [sorted(vars(module)) for module in model.modules()] == before
     assert not model.is_init
-    assert initium.apply.__globals__["current_run"]() is None
+    assert HERE.planner is None
+    assert HERE.recorder is None
     model[1] = nn.Identity()
     with warnings.catch_warnings():
         assert model.init_weights() is not None

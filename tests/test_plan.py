@@ -313,12 +313,32 @@ def test_a_default_device_does_not_matter():
     assert same(bits(a), bits(b)) and not same(bits(a), bits(net_on_cpu))
 
 
-def test_the_plan_of_a_model_with_its_own_init_weights_says_so():
+def test_the_plan_of_a_model_with_its_own_init_weights_has_what_that_writes():
     class Own(BaseModule):
+        def __init__(self):
+            super().__init__(dict(type="Constant", val=1, layer="Linear"))
+            self.a, self.b = nn.Linear(2, 2), nn.Linear(2, 2)
+
         def init_weights(self):
             super().init_weights()
+            nn.init.normal_(self.b.weight, std=3)
 
-    assert "Own.init_weights is user code" in plan(Own()).findings[0].message
+    model = Own()
+    before = bits(model)
+    planned = plan(model)
+    assert str(planned["a.weight"].write) == "Constant(val=1)"
+    assert str(planned["b.weight"].write) == "Normal(mean=0.0, std=3.0)"
+    assert "Own.init_weights, test_plan.py:" in planned["b.weight"].write.source
+    assert same(bits(model), before)
+    assert not model.is_init
+    assert planned.seed is not None
+    initium.apply(planned, model)
+    values = bits(model)
+    again = Own()
+    again.init_weights()
+    assert not same(bits(again), values)  # with another seed
+    initium.apply(planned, again)
+    assert same(bits(again), values)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e5m2])
@@ -331,13 +351,25 @@ def test_uniform_never_returns_b_whatever_the_precision(dtype, a, b):
     assert weight.max().item() < b
 
 
-def test_a_plan_file_does_not_hold_the_code_of_a_users_initializer(tmp_path):
+def test_a_plan_file_holds_what_a_users_initializer_wrote(tmp_path):
+    def threes(module):
+        nn.init.constant_(module.fc.weight, 3)
+        nn.init.normal_(module.fc.bias)
+        module.conv.weight.data.copy_(
+            torch.arange(module.conv.weight.numel()).view_as(module.conv.weight)
+        )
+
     model = net()
-    rules = [dict(type="Constant", val=3, layer="Linear"), lambda module: None]
-    plan(model, rules).save(tmp_path / "p.json")
-    before = bits(model)
-    with pytest.raises(InitError, match="function on Sequential cannot be called: the plan comes"):
-        initium.apply(Plan.load(tmp_path / "p.json"), model)
-    assert same(bits(model), before)
-    initium.apply(plan(model, rules), model)
+    planned = plan(model, [dict(type="Constant", val=1, layer="Linear"), threes], seed=2)
+    planned.save(tmp_path / "p.json")
+    assert Plan.load(tmp_path / "p.json") == planned
+    other = net()
+    initium.apply(planned, model)
+    initium.apply(Plan.load(tmp_path / "p.json"), other)
+    for name in ("fc.weight", "fc.bias", "conv.weight"):
+        assert bits(other)[name].equal(bits(model)[name])
     assert model.fc.weight.eq(3).all()
+    assert model.conv.weight.flatten()[:3].tolist() == [0, 1, 2]
+    (tmp_path / "p.values.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="keep both files together"):
+        Plan.load(tmp_path / "p.json")

@@ -3,6 +3,10 @@
 from initium import init as init
 from initium.apply import apply as apply
 from initium.apply import initialize as initialize
+from initium.build import build as build
+from initium.build import materialize as materialize
+from initium.build import plan_of as plan_of
+from initium.build import recording as recording
 from initium.errors import InitError as InitError
 from initium.errors import InitWarning as InitWarning
 from initium.functional import BaseInit as BaseInit

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import groupby
-from typing import Any, TypeGuard, cast
 
+import torch
 from torch import Tensor, nn
 
 from initium.checkpoint import Entry, read_checkpoint
 from initium.config import InitCfg
 from initium.errors import InitError, InitNameError, did_you_mean, located
-from initium.initializers import Keep, check_tensor
-from initium.planning import Call, Fill, Line, Load, Plan, Write, plan_config
+from initium.here import recorder_here, unseen
+from initium.initializers import check_tensor
+from initium.planning import Plan, plan_config
 from initium.report import Entry as Happened
 from initium.report import Report, log
 from initium.report.progress import progress
-from initium.run import Run, current_run, running
-from initium.streams import Seed, check_memory
-from initium.tree import Slot, Tree, is_lazy
+from initium.seeds import fresh_seed
+from initium.streams import Generators, Seed, check_memory, keys_of
+from initium.tree import Slot, Tree
+from initium.writes import CONSTRUCTOR, USER_CODE, Capture, Fill, Line, Load, Write, is_keep
 from initium.writing import Target, Writer
+
+Files = dict[tuple[str, str], dict[str, Entry]]
 
 
 def apply(plan: Plan, model: nn.Module) -> Report:
-    """Carry out a plan: every tensor is written once, user code runs in its place.
+    """Carry out a plan: every tensor is written once.
 
     Args:
         plan: made for this model, or loaded from a file.
@@ -45,48 +48,58 @@ def apply(plan: Plan, model: nn.Module) -> Report:
     >>> model.weight.equal(twin.weight)
     True
     """
-    with running(model, plan.seed, plan.rng) as run:
-        carry_out(plan, model, run)
-        return report_of(plan, run)
+    return apply_where(plan, model, lambda *_: True)
 
 
-def carry_out(plan: Plan, model: nn.Module, run: Run, as_user_code: bool = False) -> None:
-    """Write what a plan says for `model`, which may be a part of the run's model.
+def apply_where(
+    plan: Plan, model: nn.Module, wanted: Callable[[Slot, list[Write]], bool]
+) -> Report:
+    """Carry out a plan for the tensors that are `wanted`; the others have their values."""
+    recorder = recorder_here()
+    with unseen():
+        todo = [(slot, writes) for slot, writes in to_do(plan, Tree(model)) if wanted(slot, writes)]
+        if recorder is None:
+            return _carry_out(plan, todo)
+    return _note(plan, todo, recorder.write)
 
-    With `as_user_code` the writes are not credited here: they are found as what user code did.
+
+def _carry_out(plan: Plan, todo: list[tuple[Slot, list[Write]]]) -> Report:
+    seed, generators = plan.seed, None
+    if plan.rng == "torch":
+        assert seed is None or isinstance(seed, int)  # the plan has seen to it
+        generators = Generators(seed)
+    elif seed is None:
+        seed = fresh_seed()
+    with progress(f"initializing {plan.model}", sum(s.tensor.numel() for s, _ in todo)) as advance:
+        key = _keys(seed)
+        targets = (Target(s.name, s.tensor, writes, key(s)) for s, writes in todo)
+        Writer(generators, advance).write(targets)
+    return report_of(plan, seed)
+
+
+def _keys(seed: Seed | None) -> Callable[[Slot], Callable[[Fill], int]]:
+    named = keys_of(0 if seed is None else seed)  # torch's generators have no keys
+
+    def of(slot: Slot) -> Callable[[Fill], int]:
+        def key(fill: Fill) -> int:
+            if isinstance(fill.stream, int):
+                return fill.stream
+            assert fill.stream is None or isinstance(fill.stream, str)
+            return named(fill.stream or slot.path)
+
+        return key
+
+    return of
+
+
+def to_do(plan: Plan, tree: Tree, on_meta: bool = False) -> list[tuple[Slot, list[Write]]]:
+    """What is to be written, in order; everything that can be wrong is found before the first.
+
+    With `on_meta`, tensors need no memory yet.
     """
-    tree = run.ledger.tree if model is run.ledger.tree.root else Tree(model)
-    events = list(_events(plan, tree))
-    total = sum(slot.tensor.numel() for slot, _ in events if slot is not None)
-    key = run.keys(run.prefix(model) or "", as_user_code)
-    with progress(f"initializing {plan.model}", total) as advance:
-        writer = Writer(run.generators, advance)
-        # all tensors between two calls of user code are written together
-        for is_call, together in groupby(events, lambda event: event[0] is None):
-            if is_call:
-                for _, call in together:
-                    _call(cast(Call, call), tree, run)
-                continue
-            writes = [(slot, write) for slot, write in together if slot and _is_data(write)]
-            writer.write(Target(s.name, s.tensor, write, key(s.path)) for s, write in writes)
-            if not as_user_code:
-                for slot, write in writes:
-                    _credit(slot, write, run)
-
-
-def _events(plan: Plan, tree: Tree) -> Iterator[tuple[Slot | None, Write]]:
-    """What is to be done, in order; everything that can be wrong is found before the first."""
     slots = {slot.name: slot for slot in tree.slots}
-    files: dict[tuple[str, str], dict[str, Entry]] = {}
-    events: list[tuple[int, Slot | None, Write]] = [(call.order, None, call) for call in plan.calls]
-    for call in plan.calls:
-        if call.module not in tree.modules:
-            raise InitNameError(f"{tree.root.__class__.__name__} has no module {call.module!r}")
-        if call.run is None and not callable(getattr(tree.modules[call.module], call.method, None)):
-            raise InitError(
-                f"{call.source} cannot be called: the plan comes from a file, which does not hold "
-                "the code of initializers, or the module has no init_weights; make the plan anew"
-            )
+    files: Files = {}
+    found = []
     for line in plan:
         slot = slots.get(line.name)
         if slot is None:
@@ -94,81 +107,98 @@ def _events(plan: Plan, tree: Tree) -> Iterator[tuple[Slot | None, Write]]:
                 f"the plan of {plan.model} has a tensor {line.name}, "
                 f"which {type(tree.root).__name__} has not.{did_you_mean(line.name, slots)}"
             )
-        if line.write is not None:
+        writes = line.carried_out
+        if writes:
             with located(line.name):
-                _check(slot.tensor, line, line.write)
-                events.append((line.write.order, slot, _ready(line.write, files)))
-    # a stable sort: within one rule, the model's order
-    return ((slot, write) for _, slot, write in sorted(events, key=lambda event: event[0]))
+                _check_place(slot.tensor, line, on_meta)
+                found.append((slot, [_ready(slot.tensor, w, files) for w in writes]))
+    # torch's generators draw in this order; a stable sort: within one rule, the model's order
+    return sorted(found, key=lambda item: item[1][0].order)
 
 
-def _check(tensor: Tensor, line: Line, write: Fill | Load) -> None:
+def _check_place(tensor: Tensor, line: Line, on_meta: bool) -> None:
     if tuple(tensor.shape) != line.shape:
         raise InitError(
             f"the plan is for the shape {list(line.shape)}, but it is {list(tensor.shape)}"
         )
-    if tensor.is_meta:
+    if tensor.is_meta and not on_meta and not is_keep(line.decisive):
         raise InitError(
             "this tensor is on the meta device and has no memory; "
-            "call model.to_empty(device=...), then initialize"
+            "initium.materialize(model, plan=plan) gives it both"
         )
+
+
+def _ready(tensor: Tensor, write: Write, files: Files) -> Write:
+    """The write, checked, with a handle on its checkpoint."""
     if isinstance(write, Fill):
-        check_tensor(tensor, write.initializer)
-    else:
-        check_memory(tensor)
-
-
-def _ready(write: Fill | Load, files: dict[tuple[str, str], dict[str, Entry]]) -> Fill | Load:
-    """The write with a handle on its checkpoint, where it came from a plan file without one."""
-    if isinstance(write, Fill) or write.entry is not None:
+        check_tensor(tensor if write.where is None else write.where.of(tensor), write.initializer)
         return write
-    at = (write.checkpoint, write.map_location)
+    check_memory(tensor)
+    if isinstance(write, Capture):
+        if write.values is None or write.values.is_meta:
+            raise InitError(f"the plan has no values for it, which {write.source} computed")
+        return write
+    return _with_entry(write, files)
+
+
+def _with_entry(load: Load, files: Files) -> Load:
+    """The load with a handle on its checkpoint, where it came from a plan file without one."""
+    if load.entry is not None:
+        return load
+    at = (load.checkpoint, load.map_location)
     if at not in files:
         files[at] = read_checkpoint(*at)
-    if write.key not in files[at]:
-        raise InitError(f"the checkpoint {write.checkpoint} has no key {write.key!r}")
-    return replace(write, entry=files[at][write.key])
+    if load.key not in files[at]:
+        raise InitError(f"the checkpoint {load.checkpoint} has no key {load.key!r}")
+    return replace(load, entry=files[at][load.key])
 
 
-def _is_data(write: Write) -> TypeGuard[Fill | Load]:
-    return not isinstance(write, Call)
+def _note(
+    plan: Plan,
+    todo: list[tuple[Slot, list[Write]]],
+    write_fill: Callable[..., None],
+) -> Report:
+    """Have the recorder that is on note the writes, as what user code does."""
+    key = None if plan.seed is None else _keys(plan.seed)
+    for slot, writes in todo:
+        for write in writes:
+            tensor = slot.tensor
+            if is_keep(write):
+                continue
+            if isinstance(write, Fill):
+                part = tensor.detach() if write.where is None else write.where.of(tensor.detach())
+                write_fill(part, write.initializer, None if key is None else key(slot)(write))
+            else:
+                values = write.values if isinstance(write, Capture) else write.entry.read()  # type: ignore[union-attr]
+                with torch.no_grad():
+                    tensor.copy_(values)  # type: ignore[arg-type]  # _ready has seen that they are there
+    return report_of(plan, plan.seed)
 
 
-def _credit(slot: Slot, write: Fill | Load, run: Run) -> None:
-    places = [(id(place.owner), place.local) for place in slot.places()]
-    kept = isinstance(write, Fill) and isinstance(write.initializer, Keep)
-    kind = "loaded" if isinstance(write, Load) else "kept" if kept else "filled"
-    info = _same(run) if kept else write.info
-    run.ledger.credit(places, kind, info, write.source)
-
-
-def _call(call: Call, tree: Tree, run: Run) -> None:
-    """Run user code and find out what it wrote."""
-    module = tree.modules[call.module]
-    with run.ledger.watching(module, call.info, call.source):
-        if call.run is not None:
-            call.run(module)
-        else:
-            cast(Any, module).init_weights()  # the plan saw that it can be called
-
-
-def _same(run: Run) -> str:
-    model = type(run.ledger.tree.root).__name__
-    return f"The value is the same before and after calling `init_weights` of {model}"
-
-
-def report_of(plan: Plan, run: Run) -> Report:
-    """What has happened to the tensors of the run's model."""
-    ledger = run.ledger
-    entries = []
-    for slot in ledger.tree.slots:
-        credit = ledger.credits.get(slot)
-        if credit is not None or not slot.is_buffer:
-            kind, info, source = credit or ("unset", _same(run), "")
-            shape = tuple(slot.tensor.shape) if not is_lazy(slot.tensor) else ()
-            entries.append(Happened(slot.name, shape, kind, info, source))
+def report_of(plan: Plan, seed: Seed | None) -> Report:
+    """What has happened to the tensors of the plan."""
+    entries = tuple(_entry(line, plan.model) for line in plan)
     findings = tuple(finding.message for finding in plan.findings)
-    return Report(plan.model, run.seed, tuple(entries), findings)
+    return Report(plan.model, seed, entries, findings)
+
+
+def _entry(line: Line, model: str) -> Happened:
+    last = line.last
+    if last is None or is_keep(last):
+        info = f"The value is the same before and after calling `init_weights` of {model}"
+        kind = "unset" if last is None else "kept"
+        return Happened(line.name, line.shape, kind, info, last.source if last else "")
+    return Happened(line.name, line.shape, _kind(last), last.info, last.source)
+
+
+def _kind(write: Write) -> str:
+    if isinstance(write, Load):
+        return "loaded"
+    if write.by == USER_CODE:
+        return "user code"
+    if isinstance(write, Capture):
+        return "captured"
+    return "constructed" if write.by == CONSTRUCTOR else "filled"
 
 
 def initialize(
@@ -178,6 +208,7 @@ def initialize(
     seed: Seed | None = None,
     rng: str = "philox",
     strict: bool = False,
+    cover: str | None = None,
 ) -> Report:
     """Initialise any module by a config: plan, then apply.
 
@@ -193,6 +224,7 @@ def initialize(
             torch's default one.
         strict: what would be a warning is an error: a rule without effect, a key that is not
             loaded; and a tensor that nothing sets.
+        cover: `'all'`: a parameter that no rule sets is a finding, too.
 
     Returns:
         what happened to every tensor.
@@ -205,23 +237,21 @@ def initialize(
     >>> model[1].weight.tolist(), model[1].bias.tolist()
     ([[1.0], [1.0]], [2.0, 2.0])
     """
-    return start(plan_config(model, init_cfg, seed=seed, rng=rng, strict=strict), model)
+    with unseen():
+        plan = plan_config(model, init_cfg, seed=seed, rng=rng, strict=strict, cover=cover)
+    return start(plan, model)
 
 
 def start(plan: Plan, model: nn.Module) -> Report:
-    """Announce and apply a plan that was just made, as part of a run that is going on, if any."""
+    """Announce and apply a plan that was just made."""
     announce(plan)
-    run = current_run()
-    if run is not None and run.prefix(model) is not None:
-        carry_out(plan, model, run, as_user_code=True)
-        return report_of(plan, run)
     return apply(plan, model)
 
 
 def announce(plan: Plan) -> None:
     """Show a plan's warnings, and name the checkpoints that will be loaded."""
     log.warn(finding.message for finding in plan.findings if finding.warned)
-    loads = [line.write for line in plan if isinstance(line.write, Load)]
+    loads = [w for line in plan for w in line.carried_out if isinstance(w, Load)]
     for path in dict.fromkeys(load.checkpoint for load in loads):
         log.say(f"load model from: {path}")
         log.say(f"local loads checkpoint from path: {path}")

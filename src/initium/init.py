@@ -42,7 +42,7 @@ from initium.initializers import (
     Xavier,
     check_tensor,
 )
-from initium.streams import has_memory, key_from
+from initium.streams import has_memory
 from initium.writing import fill_tensor
 
 Generator = torch.Generator | None
@@ -189,7 +189,6 @@ def _fill(tensor: Tensor, initializer: Initializer, generator: Generator) -> Ten
             f"the tensor is on {tensor.device}, but the generator on {generator.device}; "
             f"use torch.Generator({str(tensor.device)!r})"
         )
-    if tensor.numel() and has_memory(tensor):
-        device = "cpu" if generator is None else generator.device
-        fill_tensor(tensor, initializer, key_from(generator, device))
+    if tensor.numel():
+        fill_tensor(tensor, initializer, generator)
     return tensor

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from abc import ABCMeta
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
-from initium.apply import announce, carry_out, report_of
+from initium.apply import announce, apply
 from initium.errors import InitWarning
-from initium.planning import Declaring, Plan, declaring_modules, plan_tree, remember
+from initium.here import HERE, recorder_here, unseen
+from initium.planning import Declaring, Planner, include, remember
 from initium.report import Report, log
-from initium.run import Run, current_run, running
 from initium.streams import Seed
 from initium.tree import is_model_wrapper as is_model_wrapper
 
@@ -35,6 +36,11 @@ class BaseModule(Declaring, nn.Module, metaclass=ABCMeta):
     ({'filled': 2}, [3.0, 3.0])
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "init_weights" in cls.__dict__:
+            cls.init_weights = _recorded(cls.__dict__["init_weights"])  # type: ignore[method-assign]
+
     def __init__(self, init_cfg: Mapping[str, Any] | list[Any] | None = None) -> None:
         super().__init__()
         self._is_init = False
@@ -50,7 +56,12 @@ class BaseModule(Declaring, nn.Module, metaclass=ABCMeta):
         self._is_init = value
 
     def init_weights(
-        self, *, seed: Seed | None = None, rng: str = "philox", strict: bool = False
+        self,
+        *,
+        seed: Seed | None = None,
+        rng: str = "philox",
+        strict: bool = False,
+        cover: str | None = None,
     ) -> Report | None:
         """Initialise this module and all below it, once; log what every tensor got.
 
@@ -62,9 +73,11 @@ class BaseModule(Declaring, nn.Module, metaclass=ABCMeta):
             rng: `'philox'`, or `'torch'` for torch's own functions (see `initium.initialize`).
             strict: rules without effect and tensors that nothing sets are errors, before the
                 first write.
+            cover: `'all'`: a parameter that no rule sets is a finding, too.
 
         Returns:
-            what happened to every tensor; None on a second call, which changes nothing and warns.
+            what happened to every tensor. None on a second call, which changes nothing and warns;
+            and where user code calls it in the course of an outer one, which does the writing.
 
         Raises:
             InitError: something declared cannot be carried out; the model is as it was.
@@ -73,15 +86,7 @@ class BaseModule(Declaring, nn.Module, metaclass=ABCMeta):
             message = f"init_weights of {type(self).__name__} has been called more than once."
             warnings.warn(message, InitWarning, stacklevel=2)
             return None
-        run = current_run()
-        plan = plan_tree(self, seed=seed, rng=rng, strict=strict)
-        if run is not None and run.prefix(self) is not None:
-            # called by user code in the course of an outer initialisation
-            run.ledger.settle_user_code()
-            return _initialise(self, plan, run)
-        with running(self, plan.seed, plan.rng) as run:
-            report = _initialise(self, plan, run)
-        log.details(report)
+        _, report = _planned(self, lambda p: include(p, self), seed, rng, strict, cover)
         return report
 
     # lets a plan tell this method from one that a user wrote
@@ -92,13 +97,47 @@ class BaseModule(Declaring, nn.Module, metaclass=ABCMeta):
         return f"{text}\ninit_cfg={self.init_cfg}" if self.init_cfg else text
 
 
-def _initialise(module: BaseModule, plan: Plan, run: Run) -> Report:
-    announce(plan)
-    carry_out(plan, module, run)
-    for done in declaring_modules(module):
-        done._is_init = True
-    remember(module, run.paths_set_below(module))
-    return report_of(plan, run)
+def _recorded(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A user's own `init_weights`, such that the plan is complete before anything is written."""
+
+    @functools.wraps(method)
+    def init_weights(self: BaseModule, *args: Any, **kwargs: Any) -> Any:
+        if HERE.planner is not None and HERE.planner.tree.has(self):
+            return method(self, *args, **kwargs)  # user code of a plan that is being made
+        code = functools.partial(method, self, *args, **kwargs)
+        result, report = _planned(self, lambda planner: planner.call(self, lambda _: code()))
+        return report if result is None else result
+
+    return init_weights
+
+
+def _planned(
+    module: BaseModule,
+    add: Callable[[Planner], Any],
+    seed: Seed | None = None,
+    rng: str = "philox",
+    strict: bool = False,
+    cover: str | None = None,
+) -> tuple[Any, Report | None]:
+    """Add a module's declarations to the plan that is being made; else make one and carry it out."""
+    outer, recorder = HERE.planner, recorder_here()
+    if outer is not None and outer.tree.has(module):
+        with unseen():
+            return add(outer), None
+    with unseen():
+        planner = Planner(module, seed, rng, recorder, joined=recorder is not None)
+        with planner.user_code.closing():
+            result = add(planner)
+            plan = planner.plan(strict, cover)
+            planner.user_code.confirmed = True
+        announce(plan)
+        if recorder is not None:
+            return result, None  # which carries it out
+        report = apply(plan, module)
+    for done, paths in planner.done():
+        remember(done, paths)
+    log.details(report)
+    return result, report
 
 
 class Sequential(BaseModule, nn.Sequential):

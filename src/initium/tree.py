@@ -68,19 +68,36 @@ class Tree:
 
     def __init__(self, root: nn.Module) -> None:
         self.root = root
-        self.modules: dict[str, nn.Module] = dict(root.named_modules(remove_duplicate=False))
-        self.paths = self._paths()
         self.slots: list[Slot] = []
-        known: dict[object, Slot] = {}
-        for slot in self._places():
-            first = known.setdefault(_identity(slot), slot)
-            if first is slot:
-                self.slots.append(slot)
+        self.at: dict[tuple[int, str], Slot] = {}
+        self.grow()
+
+    def grow(self) -> list[Slot]:
+        """Take in what was added to the model since; the new slots."""
+        self.modules: dict[str, nn.Module] = dict(self.root.named_modules(remove_duplicate=False))
+        self.paths = self._paths()
+        self._path_of = {id(module): self.paths[n] for n, module in reversed(self.modules.items())}
+        known = {_identity(slot): slot for slot in self.slots}
+        new = []
+        for place in self._places():
+            if (id(place.owner), place.local) in self.at:
+                continue
+            first = known.setdefault(_identity(place), place)
+            if first is place:
+                new.append(place)
             else:
-                first.aliases.append(slot)
-        self.at = {
-            (id(place.owner), place.local): slot for slot in self.slots for place in slot.places()
-        }
+                first.aliases.append(place)
+            self.at[id(place.owner), place.local] = first
+        self.slots += new
+        return new
+
+    def path_of(self, module: nn.Module) -> str:
+        """The (first) path of a module of this tree."""
+        return self._path_of[id(module)]
+
+    def has(self, module: nn.Module) -> bool:
+        """Whether a module is part of this tree."""
+        return id(module) in self._path_of
 
     def _paths(self) -> dict[str, str]:
         paths = {"": ""}
@@ -130,11 +147,12 @@ def _identity(slot: Slot) -> object:
     """Equal for two places of one tensor: the same object, or the same memory seen the same way."""
     tensor = slot.tensor
     try:
-        address = tensor.data_ptr()
-        seen_as = (tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device)
-    except (RuntimeError, ValueError, NotImplementedError):  # lazy, fake or sparse: no address
+        # on meta, too, where there are no addresses
+        storage, offset = tensor.untyped_storage()._cdata, tensor.storage_offset()
+        seen_as = (offset, tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device)
+    except (RuntimeError, ValueError, NotImplementedError):  # lazy, fake or sparse: no storage
         return id(tensor)
-    return (address, seen_as) if address and tensor.numel() else id(tensor)
+    return (storage, seen_as) if tensor.numel() else id(tensor)
 
 
 def is_lazy(tensor: Tensor) -> bool:

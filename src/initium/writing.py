@@ -11,9 +11,10 @@ from torch.autograd.graph import increment_version
 
 from initium import streams
 from initium.errors import located
-from initium.initializers import Initializer, Keep
-from initium.planning import Fill, Load
-from initium.streams import Generators, Job, Whole
+from initium.here import recorder_here
+from initium.initializers import Chain, Initializer
+from initium.streams import Generators, Job, Whole, key_from
+from initium.writes import Capture, Fill, Load, Write, is_keep
 
 Advance = Callable[[int], None]
 
@@ -25,14 +26,15 @@ class Target:
     Attributes:
         name: for messages.
         tensor: the tensor; nothing is written to one on `meta`.
-        write: a fill, or the values of a checkpoint whose entry is at hand.
-        key: of the tensor's stream.
+        writes: the writes that survive: of the whole tensor first, then of parts of it. Those of
+            checkpoints have their entry at hand, captured values are there.
+        key: of the stream of a fill.
     """
 
     name: str
     tensor: Tensor
-    write: Fill | Load
-    key: int
+    writes: list[Write]
+    key: Callable[[Fill], int]
 
 
 class Writer:
@@ -51,35 +53,69 @@ class Writer:
 
     def write(self, targets: Iterable[Target]) -> None:
         """Write them all; what can be known to be wrong has been found before."""
-        written = [target for target in targets if not _is_kept(target.write)]
-        jobs = []
+        written = [t for t in targets if t.writes and not is_keep(t.writes[0])]
+        # the whole tensors in one pass, then one part of each, as these may lie on one another
+        for depth in range(max((len(target.writes) for target in written), default=0)):
+            self._pass([t for t in written if len(t.writes) > depth], depth)
         for target in written:
+            _count_change(target.tensor)
+
+    def _pass(self, targets: list[Target], depth: int) -> None:
+        jobs, chains = [], []
+        for target in targets:
+            write, data = target.writes[depth], target.tensor.data
+            part = data if write.where is None else write.where.of(data)
             with located(target.name):
-                job = self._start(target)
-            if job is None:
-                self.advance(target.tensor.numel())
-            else:
+                job = self._start(part, write, target)
+            if job is not None:
                 jobs.append(job)
+            elif depth == 0:
+                self.advance(data.numel())
+            if isinstance(write, Fill) and isinstance(write.initializer, Chain):
+                chains.append((write.initializer, part))
         streams.fill(jobs, self.advance)
-        for target in written:
-            _finish(target)
+        for chain, part in chains:
+            chain.finish(part)
 
-    def _start(self, target: Target) -> Job | None:
+    def _start(self, part: Tensor, write: Write, target: Target) -> Job | None:
         """Write what is not drawn from a stream; a job for what is."""
-        if isinstance(target.write, Load):
-            assert target.write.entry is not None
-            target.tensor.data.copy_(target.write.entry.read())
-            return None
-        return _start_fill(
-            target.tensor.data, target.write.initializer, target.key, self.generators
-        )
+        if isinstance(write, Fill):
+            key = 0 if self.generators is not None else target.key(write)
+            return _start_fill(part, write.initializer, key, self.generators)
+        if isinstance(write, Load):
+            assert write.entry is not None
+            part.copy_(write.entry.read())
+        elif isinstance(write, Capture) and streams.has_memory(part):
+            assert write.values is not None
+            part.copy_(write.values)
+        return None
 
 
-def fill_tensor(tensor: Tensor, initializer: Initializer, key: int) -> None:
-    """Fill one tensor, which `check_tensor` has found fit, from the stream of `key`."""
+def fill_tensor(
+    tensor: Tensor, initializer: Initializer, generator: torch.Generator | None
+) -> None:
+    """Fill one tensor, which `check_tensor` has found fit; a generator gives the key of its stream.
+
+    Without a generator torch's default one does; while a recorder is on, the fill is noted, and its
+    key comes from the tensor's name.
+    """
+    recorder = recorder_here()
+    if recorder is not None:
+        stream = None if generator is None else key_from(generator, generator.device)
+        recorder.write(tensor, initializer, stream)
+        return
+    if streams.has_memory(tensor):
+        device = "cpu" if generator is None else generator.device
+        write_fill(tensor, initializer, key_from(generator, device))
+
+
+def write_fill(tensor: Tensor, initializer: Initializer, key: int) -> None:
+    """Fill one tensor from the stream of `key`."""
     job = _start_fill(tensor.data, initializer, key)
     if job is not None:
         streams.fill([job])
+    if isinstance(initializer, Chain):
+        initializer.finish(tensor.data)
     _count_change(tensor)
 
 
@@ -99,16 +135,6 @@ def _start_fill(
     else:
         return Job(data, key, drawn)
     return None
-
-
-def _is_kept(write: Fill | Load) -> bool:
-    return isinstance(write, Fill) and isinstance(write.initializer, Keep)
-
-
-def _finish(target: Target) -> None:
-    if isinstance(target.write, Fill) and target.write.zero_row is not None:
-        target.tensor.data[target.write.zero_row].zero_()
-    _count_change(target.tensor)
 
 
 def _count_change(tensor: Tensor) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from initium.errors import InitAssertionError
-from initium.run import current_run
+from initium.here import HERE, unseen
 
 
 def update_init_info(module: nn.Module, init_info: str) -> None:
@@ -26,11 +26,11 @@ def update_init_info(module: nn.Module, init_info: str) -> None:
 module with a dict `_params_init_info`
     """
     notes: dict[nn.Parameter, dict[str, Any]] | None = getattr(module, "_params_init_info", None)
-    run = current_run()
     if notes is not None:
         _update_notes(module, notes, init_info)
-    elif run is not None:
-        run.ledger.settle(init_info, f"update_init_info of {type(module).__name__}", within=module)
+    elif HERE.planner is not None and HERE.planner.tree.has(module):
+        with unseen():
+            HERE.planner.credit(module, init_info)
     else:
         raise InitAssertionError(
             "update_init_info works within init_weights only, or on a module with a dict "

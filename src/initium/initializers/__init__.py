@@ -2,6 +2,9 @@
 
 from initium.initializers.base import Initializer as Initializer
 from initium.initializers.base import initializer_from_dict as initializer_from_dict
+from initium.initializers.chain import POINTWISE as POINTWISE
+from initium.initializers.chain import Chain as Chain
+from initium.initializers.chain import followed_by as followed_by
 from initium.initializers.check import check_tensor as check_tensor
 from initium.initializers.declaration import Declaration as Declaration
 from initium.initializers.declaration import PretrainedDeclaration as PretrainedDeclaration

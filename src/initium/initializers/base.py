@@ -32,10 +32,12 @@ class Initializer:
     Attributes:
         formula: the formula, for `Plan.explain` and the documentation.
         reference: the paper or source it was taken from.
+        random: whether the values come from a random stream.
     """
 
     formula: ClassVar[str] = ""
     reference: ClassVar[str] = ""
+    random: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
         # a saved plan names its initializers: this is how they are found again

@@ -23,6 +23,7 @@ class Constant(Initializer):
 
     val: float
     formula: ClassVar[str] = "w = val"
+    random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.val, (int, float)):
@@ -42,6 +43,7 @@ class Keep(Initializer):
     """
 
     formula: ClassVar[str] = "w stays as it is"
+    random: ClassVar[bool] = False
 
     def draws(self, shape: Shape) -> None:
         """Nothing is written."""

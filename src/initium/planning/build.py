@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -10,13 +11,22 @@ from torch import nn
 from initium.checkpoint import match, read_checkpoint
 from initium.config import InitCfg, Rule, parse
 from initium.errors import InitError, InitNameError, InitTypeError, listing, located
-from initium.initializers import Declaration, Keep, PretrainedDeclaration, check_tensor
+from initium.initializers import (
+    Constant,
+    Declaration,
+    Keep,
+    PretrainedDeclaration,
+    check_tensor,
+)
+from initium.planning.coverage import Coverage, check_cover
 from initium.planning.history import remembered
 from initium.planning.model import Plan
 from initium.planning.select import Selection
-from initium.planning.writes import Call, Fill, Finding, Line, Load, Write
+from initium.planning.user_code import UserCode
+from initium.record import Recorder
 from initium.streams import Seed, check_rng
 from initium.tree import Slot, Tree, is_lazy, join
+from initium.writes import USER_CODE, Fill, Finding, Line, Load, Where, Write, surviving
 
 
 class Planner:
@@ -25,19 +35,30 @@ class Planner:
     Args:
         model: the model, or the part of one, that declarations belong to.
         seed: recorded in the plan, as is `rng`.
+        recorder: that has seen how the model was made.
+        joined: whether it goes on recording, and carries out what is added here.
     """
 
-    def __init__(self, model: nn.Module, seed: Seed | None = None, rng: str = "philox") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        seed: Seed | None = None,
+        rng: str = "philox",
+        recorder: Recorder | None = None,
+        joined: bool = False,
+    ) -> None:
         if not isinstance(model, nn.Module):
             raise InitTypeError(f"model must be a torch.nn.Module, but got {model!r}")
         check_rng(rng, seed)
         self.tree = Tree(model)
         self.seed, self.rng = seed, rng
-        self.writes: dict[Slot, list[Write]] = {slot: [] for slot in self.tree.slots}
-        self.calls: list[Call] = []
         self.findings: list[Finding] = []
         self.rules: list[tuple[str, list[Slot]]] = []  # (source, what it set)
+        self.user_code = UserCode(self, recorder, joined)
+        self.writes: dict[Slot, list[Write]] = self.user_code.adopted()
         self._order = 0
+        self._set_within: dict[nn.Module, dict[Slot, list[Write]]] = {}
+        self._credited: dict[Slot, int] = {}
 
     def config(self, init_cfg: InitCfg, path: str, module: nn.Module) -> Callable[[], None]:
         """Add the rules of an `init_cfg`; what is returned adds its checkpoints, which come last."""
@@ -54,51 +75,72 @@ class Planner:
 
         return pretrained
 
-    def call(self, name: str, module: nn.Module, run: Callable[[nn.Module], Any] | None) -> None:
-        """Add user code that runs on a module: its `init_weights`, or an initializer of the user."""
+    def call(self, module: nn.Module, run: Callable[[nn.Module], Any] | None = None) -> Any:
+        """Run user code on a module (its `init_weights`, or an initializer), and add its writes."""
         if run is None:
             info = f"Initialized by user-defined `init_weights` in {type(module).__name__}"
-            source = f"{join(type(self.tree.root).__name__, name)}.init_weights"
-        else:
-            described = getattr(run, "_get_init_info", None)
-            info = described() if described else f"Initialized by {type(run).__name__}"
-            source = f"{type(run).__name__} on {join(type(self.tree.root).__name__, name)}"
-        method = "" if run else "init_weights"
-        call = Call(self._next(), source, info, name, method, run)
-        self.calls.append(call)
-        for slot in self.tree.below(module):
-            self.writes[slot].append(call)
+            method: Any = module
+            return self.user_code.run(module, info, lambda: method.init_weights())
+        described = getattr(run, "_get_init_info", None)
+        info = described() if described else f"Initialized by {type(run).__name__}"
+        return self.user_code.run(module, info, lambda: run(module))
 
     def keep(self, path: str, module: nn.Module) -> None:
-        """Keep what a module's own `init_weights` has set earlier."""
+        """Keep what a module's own `init_weights` has set earlier, in this plan or before it."""
         source = f"init_weights of {join(type(self.tree.root).__name__, path)}, called before"
         paths = {join(path, relative) for relative in remembered(module)}
         for slot in self.tree.below(module):
             if slot.path in paths:
-                self.writes[slot].append(Fill(self._next(), source, "", Keep()))
+                self.writes[slot].append(Fill(self.next_order(), source, "", Keep()))
+        for slot, writes in self._set_within.get(module, {}).items():
+            self.writes[slot] += [replace(w, order=self.next_order()) for w in writes]
 
-    def plan(self, strict: bool = False) -> Plan:
+    def included(self, module: nn.Module) -> None:
+        """Note that a module's own `init_weights` is done, and what it has set."""
+        slots = self.tree.below(module)
+        self._set_within[module] = {s: surviving(self.writes[s]) for s in slots if self.writes[s]}
+
+    def done(self) -> Iterator[tuple[nn.Module, list[str]]]:
+        """The modules whose own `init_weights` is done, with the paths, seen from them, it set."""
+        for module, found in self._set_within.items():
+            path = self.tree.path_of(module)
+            stem = f"{path}." if path else ""
+            yield module, [slot.path.removeprefix(stem) for slot in found]
+
+    def credit(self, module: nn.Module, info: str) -> None:
+        """Credit what user code has written below a module since the last time to `info`."""
+        for slot in self.tree.below(module):
+            writes = self.writes[slot]
+            left = surviving(writes)
+            if left and left[0].by == USER_CODE and left[0].order > self._credited.get(slot, 0):
+                writes[:] = [replace(w, info=info) if w in left else w for w in writes]
+                self._credited[slot] = left[0].order
+
+    def next_order(self) -> int:
+        """The place of the next write in the order of precedence."""
+        self._order += 1
+        return self._order
+
+    def plan(self, strict: bool = False, cover: str | None = None) -> Plan:
         """The plan of everything that was added.
 
         Raises:
             InitError: in strict mode, with every finding that is an error there.
         """
-        lines = {}
-        for slot, writes in self.writes.items():
-            if writes or not slot.is_buffer:
-                lines[slot.name] = _line(slot, writes)
-        self._find_shadowed()
-        self._find_unset(lines)
+        check_cover(cover)
+        finished = self.user_code.finished(self.writes)
+        lines = {
+            slot.name: _line(slot, writes)
+            for slot, writes in finished.items()
+            if writes or not slot.is_buffer
+        }
+        coverage = Coverage(lines, {slot.name: slot for slot in finished})
+        self.findings += coverage.findings(self.rules, self.user_code.born(finished), cover)
         findings = tuple(dict.fromkeys(self.findings))
         errors = [f.message for f in findings if f.strict]
         if strict and errors:
             raise InitError("strict mode; nothing was written:\n- " + "\n- ".join(errors))
-        model = type(self.tree.root).__name__
-        return Plan(model, lines, tuple(self.calls), findings, self.seed, self.rng)
-
-    def _next(self) -> int:
-        self._order += 1
-        return self._order
+        return Plan(type(self.tree.root).__name__, lines, findings, self.seed, self.rng)
 
     def _advise(self, rule: Rule) -> None:
         for each in (rule, *rule.overrides):
@@ -126,22 +168,26 @@ class Planner:
             raise InitTypeError(
                 f"{type(declared).__name__} needs a module, but {rule.scope!r} is a tensor"
             )
-        name = next(n for n, m in self.tree.modules.items() if m is target)
         if isinstance(declared, PretrainedDeclaration) and declared.declares():
-            below = join(self.tree.paths[name], (declared.to or "").rstrip("."))
+            below = join(self.tree.path_of(target), (declared.to or "").rstrip("."))
             self._loads(rule, declared, below)
         else:
             assert callable(declared)
-            self.call(name, target, declared)
+            self.call(target, declared)
 
     def _fills(self, rule: Rule, declared: Declaration, selection: Selection) -> None:
         targets = selection.of(rule, declared)
-        order = self._next()
+        order, info = self.next_order(), declared.info()
         for slot, initializer in targets:
             with located(slot.name):
                 check_tensor(slot.tensor, initializer)
-            fill = Fill(order, rule.source, declared.info(), initializer, _zero_row(slot))
+            stream = self.user_code.stream(slot)
+            fill = Fill(order, rule.source, info, initializer, None, stream)
             self.writes[slot].append(fill)
+            row = _zero_row(slot)
+            if row is not None and initializer != Constant(0):
+                where = Where(((row, row + 1, 1),))
+                self.writes[slot].append(replace(fill, initializer=Constant(0), where=where))
         if targets:
             self.rules.append((rule.source, [slot for slot, _ in targets]))
 
@@ -154,7 +200,7 @@ class Planner:
         if not module_slots:
             raise InitNameError(f"the model has no tensor below to={declared.to!r}")
         found = match(module_slots, below, entries, declared.prefix)
-        order, path = self._next(), str(declared.checkpoint)
+        order, path = self.next_order(), str(declared.checkpoint)
         device = str(declared.map_location or "cpu")
         for slot, key, entry in found.loads:
             load = Load(order, rule.source, declared.info(), path, key, device, entry)
@@ -169,25 +215,6 @@ class Planner:
             if names:
                 self.findings.append(Finding("checkpoint", f"{start}: {what}: {listing(names)}"))
 
-    def _find_shadowed(self) -> None:
-        for source, slots in self.rules:
-            lines = [_line(slot, self.writes[slot]) for slot in slots]
-            if not any(_counts(line, source) for line in lines):
-                winners = {line.write.source for line in lines if line.write}
-                self.findings.append(Finding(
-                    "shadowed",
-                    f"{source}: every tensor that it sets is set again by {listing(sorted(winners))}",
-                ))  # fmt: skip
-
-    def _find_unset(self, lines: dict[str, Line]) -> None:
-        unset = [name for name, line in lines.items() if not line.writes]
-        if unset:
-            self.findings.append(Finding(
-                "unset",
-                f"{len(unset)} tensors are set by nothing and stay as they are "
-                f"(say dict(type='Keep', name=…) where that is meant): {listing(unset)}",
-            ))  # fmt: skip
-
 
 def plan_config(
     model: nn.Module,
@@ -196,11 +223,13 @@ def plan_config(
     seed: Seed | None = None,
     rng: str = "philox",
     strict: bool = False,
+    cover: str | None = None,
 ) -> Plan:
     """The plan of one `init_cfg` for a whole model."""
     planner = Planner(model, seed, rng)
-    planner.config(init_cfg, "", model)()
-    return planner.plan(strict)
+    with planner.user_code.closing():
+        planner.config(init_cfg, "", model)()
+        return planner.plan(strict, cover)
 
 
 def _line(slot: Slot, writes: list[Write]) -> Line:
@@ -215,21 +244,9 @@ def _line(slot: Slot, writes: list[Write]) -> Line:
     )
 
 
-def _counts(line: Line, source: str) -> bool:
-    """Whether a rule decides a tensor, or repeats what does, or stands in for a checkpoint."""
-    if isinstance(line.write, Load):
-        return True
-    mine = [w for w in line.writes if isinstance(w, Fill) and w.source == source]
-    return line.write is not None and any(
-        w == line.write
-        or (isinstance(line.write, Fill) and w.initializer == line.write.initializer)
-        for w in mine
-    )
-
-
 def _zero_row(slot: Slot) -> int | None:
     for place in slot.places():
         padding = getattr(place.owner, "padding_idx", None)
         if isinstance(place.owner, (nn.Embedding, nn.EmbeddingBag)) and padding is not None:
-            return int(padding)
+            return int(padding) % place.owner.num_embeddings
     return None

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from initium.config import InitCfg
 from initium.errors import located
+from initium.here import unseen
 from initium.planning.build import Planner, plan_config
 from initium.planning.model import Plan
 from initium.planning.select import unwrapped
-from initium.planning.writes import Finding
 from initium.streams import Seed
 from initium.tree import join
 
@@ -32,21 +31,6 @@ def user_defined(module: nn.Module) -> Callable[[], Any] | None:
     return method if callable(method) and not ours else None
 
 
-def plan_tree(
-    model: nn.Module, *, seed: Seed | None = None, rng: str = "philox", strict: bool = False
-) -> Plan:
-    """The plan of all that the modules of a model declare.
-
-    Order, later wins: each module's `init_cfg`, parents first; user-defined `init_weights`, each
-    of which answers for all that lies below it; a module's `Pretrained` after its children.
-    """
-    walk = _Walk(Planner(model, seed, rng))
-    walk.visit("", model)
-    for late in walk.late:
-        late()
-    return walk.planner.plan(strict)
-
-
 def plan(
     model: nn.Module,
     init_cfg: InitCfg | None = None,
@@ -54,15 +38,21 @@ def plan(
     seed: Seed | None = None,
     rng: str = "philox",
     strict: bool = False,
+    cover: str | None = None,
 ) -> Plan:
     """What `initialize(model, init_cfg)`, or `model.init_weights()`, would do; nothing is written.
+
+    User-defined `init_weights` run, while a recorder keeps what they write from the model; what
+    they do besides (printing, setting attributes) they do.
 
     Args:
         model: any `nn.Module`; its tensors may be on `meta`.
         init_cfg: a rule or a list of rules; None takes what the modules declare themselves.
-        seed: recorded in the plan; None: one is drawn when the plan is applied.
+        seed: recorded in the plan; None: one is drawn when the plan is applied, or now where user
+            code runs, which may ask for values.
         rng: recorded in the plan: `'philox'`, or `'torch'` (see `initialize`).
         strict: rules without effect and tensors that nothing sets are errors.
+        cover: `'all'`: a parameter that no rule sets is a finding, too.
 
     Raises:
         InitError: something cannot be carried out, or, in strict mode, has no effect.
@@ -74,20 +64,39 @@ def plan(
       1. Constant(val=0) — init_cfg of Linear, rule 1: wins: the last declared write, later \
 beats earlier; w = val
     """
-    if init_cfg is not None:
-        return plan_config(model, init_cfg, seed=seed, rng=rng, strict=strict)
-    planned = plan_tree(model, seed=seed, rng=rng, strict=strict)
-    if not user_defined(model):
-        return planned
-    text = (
-        f"{type(model).__name__}.init_weights is user code: this is the plan of what "
-        "super().init_weights() does in it"
-    )
-    return replace(planned, findings=(Finding("advice", text), *planned.findings))
+    with unseen():
+        if init_cfg is not None:
+            return plan_config(model, init_cfg, seed=seed, rng=rng, strict=strict, cover=cover)
+        planner = Planner(model, seed, rng)
+        with planner.user_code.closing():
+            declare(planner, model)
+            return planner.plan(strict, cover)
+
+
+def declare(planner: Planner, model: nn.Module) -> None:
+    """Add all that a model declares: by its own `init_weights`, where a user wrote one."""
+    if user_defined(model):
+        planner.call(model)
+    else:
+        include(planner, model)
+
+
+def include(planner: Planner, module: nn.Module) -> None:
+    """Add all that a module and those below it declare.
+
+    Order, later wins: each module's `init_cfg`, parents first; user-defined `init_weights`, each
+    of which answers for all that lies below it; a module's `Pretrained` after its children.
+    """
+    walk = _Walk(planner)
+    walk.visit(module)
+    for late in walk.late:
+        late()
+    planner.user_code.mark(declaring_modules(module))
+    planner.included(module)
 
 
 def declaring_modules(module: nn.Module) -> Iterator[Declaring]:
-    """The modules whose declarations `plan_tree(module)` takes together; user code bounds it."""
+    """The modules whose declarations `include` takes together; user code bounds it."""
     if isinstance(module, Declaring):
         yield module
     for child in module.children():
@@ -99,34 +108,34 @@ def declaring_modules(module: nn.Module) -> Iterator[Declaring]:
 class _Walk:
     def __init__(self, planner: Planner) -> None:
         self.planner = planner
-        self.late: list[Callable[[], None]] = []
+        self.late: list[Callable[[], Any]] = []
         self.seen: set[int] = set()
 
-    def visit(self, name: str, module: nn.Module) -> None:
-        path = self.planner.tree.paths[name]
+    def visit(self, module: nn.Module) -> None:
         pretrained = None
         if isinstance(module, Declaring) and module.init_cfg:
+            path = self.planner.tree.path_of(module)
             pretrained = self.planner.config(module.init_cfg, path, module)
-        for attribute, child in module.named_children():
-            self._child(join(name, attribute), child)
+        for child in module.children():
+            self._child(child)
         if pretrained:
             self.late.append(pretrained)
 
-    def _child(self, name: str, child: nn.Module) -> None:
+    def _child(self, child: nn.Module) -> None:
         if id(child) in self.seen:
             return
         self.seen.add(id(child))
+        path = self.planner.tree.path_of(child)
         inner = unwrapped(child)
         if inner is not child:
-            name = next(n for n, m in self.planner.tree.modules.items() if m is inner)
-            self._child(name, inner)
+            self._child(inner)
         elif getattr(child, "is_init", False):
-            self.planner.keep(self.planner.tree.paths[name], child)
+            self.planner.keep(path, child)
         elif user_defined(child):
-            _check_declarations(child, join(type(self.planner.tree.root).__name__, name))
-            self.late.append(lambda: self.planner.call(name, child, None))
+            _check_declarations(child, join(type(self.planner.tree.root).__name__, path))
+            self.late.append(lambda: self.planner.call(child))
         else:
-            self.visit(name, child)
+            self.visit(child)
 
 
 def _check_declarations(module: nn.Module, where: str) -> None:

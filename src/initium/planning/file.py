@@ -1,25 +1,35 @@
-"""A plan as JSON and back, losing nothing but the handles of user code and open files."""
+"""A plan as JSON and back, losing nothing. Captured values lie in a safetensors file beside it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from initium.errors import InitError, InitFileNotFoundError
 from initium.initializers import initializer_from_dict
-from initium.planning.writes import Call, Fill, Finding, Line, Load, Write
+from initium.record import digest_of
 from initium.streams import Seed
+from initium.writes import Capture, Fill, Finding, Line, Load, Where, Write
 
-VERSION = 2
-_KINDS: dict[str, type[Write]] = {"fill": Fill, "load": Load, "call": Call}
+VERSION = 3
+_KINDS: dict[str, type[Write]] = {"fill": Fill, "load": Load, "capture": Capture}
 
 
 def save(plan: Mapping[str, Any], path: Path) -> None:
     """Write the fields of a plan to `path`: all of it, or nothing."""
     text = json.dumps(to_dict(plan), indent=1, ensure_ascii=False)
+    values = _values(plan["lines"])
+    if values:
+        from safetensors.torch import save_file
+
+        part = _beside(path).with_name(_beside(path).name + ".part")
+        save_file(values, part)
+        part.replace(_beside(path))
     part = path.with_name(path.name + ".part")
     part.write_text(text + "\n", encoding="utf-8")
     part.replace(path)
@@ -30,9 +40,10 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InitFileNotFoundError(f"there is no plan file {path}")
     try:
-        return from_dict(json.loads(path.read_text(encoding="utf-8")))
+        plan = from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InitError(f"{path} is no plan of version {VERSION}: {error}") from error
+    return {**plan, "lines": _with_values(plan["lines"], _beside(path))}
 
 
 def to_dict(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +54,6 @@ def to_dict(plan: Mapping[str, Any]) -> dict[str, Any]:
         "seed": _seed_to_data(plan["seed"]),
         "rng": plan["rng"],
         "findings": [{"kind": f.kind, "message": f.message} for f in plan["findings"]],
-        "calls": [_write_to_dict(call) for call in plan["calls"]],
         "lines": [
             {
                 "name": line.name,
@@ -51,10 +61,7 @@ def to_dict(plan: Mapping[str, Any]) -> dict[str, Any]:
                 "shape": list(line.shape),
                 "dtype": line.dtype,
                 "aliases": list(line.aliases),
-                # user code stands once in "calls"; a line refers to it by its order
-                "writes": [
-                    w.order if isinstance(w, Call) else _write_to_dict(w) for w in line.writes
-                ],
+                "writes": [_write_to_dict(write) for write in line.writes],
             }
             for line in plan["lines"].values()
         ],
@@ -65,7 +72,6 @@ def from_dict(data: dict[str, Any]) -> dict[str, Any]:
     """The fields of the plan that `to_dict` described."""
     if data.get("initium_plan") != VERSION:
         raise InitError(f"initium_plan is {data.get('initium_plan')!r}")
-    calls = {call["order"]: _write_from_dict(call) for call in data["calls"]}
     lines = [
         Line(
             name=line["name"],
@@ -73,16 +79,13 @@ def from_dict(data: dict[str, Any]) -> dict[str, Any]:
             shape=tuple(line["shape"]),
             dtype=line["dtype"],
             aliases=tuple(line["aliases"]),
-            writes=tuple(
-                calls[w] if isinstance(w, int) else _write_from_dict(w) for w in line["writes"]
-            ),
+            writes=tuple(map(_write_from_dict, line["writes"])),
         )
         for line in data["lines"]
     ]
     return {
         "model": data["model"],
         "lines": {line.name: line for line in lines},
-        "calls": tuple(calls.values()),
         "findings": tuple(Finding(**finding) for finding in data["findings"]),
         "seed": _seed_from_data(data["seed"]),
         "rng": data["rng"],
@@ -94,6 +97,7 @@ def _write_to_dict(write: Write) -> dict[str, Any]:
     data = {f.name: getattr(write, f.name) for f in fields(write) if f.compare}
     if isinstance(write, Fill):
         data["initializer"] = write.initializer.to_dict()
+        data["where"] = None if write.where is None else [s and list(s) for s in write.where.slices]
     return {"kind": kind, **data}
 
 
@@ -102,6 +106,9 @@ def _write_from_dict(data: dict[str, Any]) -> Write:
     cls = _KINDS[arguments.pop("kind")]
     if cls is Fill:
         arguments["initializer"] = initializer_from_dict(arguments["initializer"])
+        where = arguments["where"]
+        slices = None if where is None else tuple(s and tuple(s) for s in where)
+        arguments["where"] = None if slices is None else Where(slices)
     return cls(**arguments)
 
 
@@ -111,3 +118,46 @@ def _seed_to_data(seed: Seed | None) -> Any:
 
 def _seed_from_data(data: Any) -> Any:
     return tuple(map(_seed_from_data, data)) if isinstance(data, list) else data
+
+
+def _beside(path: Path) -> Path:
+    """Where the captured values of the plan at `path` lie: `plan.values.safetensors`."""
+    return path.with_name(f"{path.stem}.values.safetensors")
+
+
+def _captures(line: Line) -> list[Capture]:
+    return [w for w in line.carried_out if isinstance(w, Capture) and w.digest]
+
+
+def _values(lines: Mapping[str, Line]) -> dict[str, Tensor]:
+    return {
+        line.name: capture.values.contiguous()
+        for line in lines.values()
+        for capture in _captures(line)
+        if capture.values is not None
+    }
+
+
+def _with_values(lines: dict[str, Line], beside: Path) -> dict[str, Line]:
+    if not any(_captures(line) for line in lines.values()):
+        return lines
+    if not beside.is_file():
+        raise InitFileNotFoundError(
+            f"there is no {beside}, which holds the values that the plan has captured; keep both "
+            "files together"
+        )
+    from safetensors import safe_open
+
+    with safe_open(beside, framework="pt") as file:
+        return {name: _line_with_values(line, file, beside) for name, line in lines.items()}
+
+
+def _line_with_values(line: Line, file: Any, beside: Path) -> Line:
+    captures = _captures(line)
+    if not captures:
+        return line
+    values = file.get_tensor(line.name) if line.name in file.keys() else None  # noqa: SIM118 (no dict)
+    if values is None or digest_of(values) != captures[0].digest:
+        raise InitError(f"{beside} does not hold the values of {line.name} that the plan speaks of")
+    writes = (replace(w, values=values) if w is captures[0] else w for w in line.writes)
+    return replace(line, writes=tuple(writes))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from initium.errors import InitKeyError, did_you_mean
 from initium.planning import file, views
-from initium.planning.writes import Call, Finding, Line
 from initium.report import table
 from initium.streams import Seed
+from initium.writes import Finding, Line
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,6 @@ class Plan:
     Attributes:
         model: the class of the model.
         lines: one line a tensor, by name, in the model's order.
-        calls: user code that runs, in order.
         findings: rules without effect, keys that were not loaded, tensors that nobody set.
         seed: of the random streams; None: one is drawn when the plan is applied.
         rng: `'philox'`, or `'torch'` for torch's own functions in the order of the plan.
@@ -34,7 +33,6 @@ class Plan:
 
     model: str
     lines: dict[str, Line]
-    calls: tuple[Call, ...] = ()
     findings: tuple[Finding, ...] = ()
     seed: Seed | None = None
     rng: str = "philox"

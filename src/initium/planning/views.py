@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from initium.planning.writes import Fill, Line, Load, Write
+from initium.writes import Fill, Line, Write, is_keep
 
 COLUMNS = ["tensor", "shape", "initializer", "std", "source"]
 
@@ -13,10 +13,10 @@ def row(line: Line) -> list[str]:
     """The cells of a line in the table of a plan."""
     last = line.last
     std = "" if line.std is None else f"{line.std:.4g}"
-    what = "–" if last is None else str(last)
     source = "set by nothing: stays as it is" if last is None else last.source
     name = " = ".join([line.name, *line.aliases])
-    return [name, "×".join(map(str, line.shape)) or "scalar", what, std, source]
+    shape = "×".join(map(str, line.shape)) or "scalar"
+    return [name, shape, line.what or "–", std, source]
 
 
 def explain(line: Line) -> str:
@@ -24,25 +24,29 @@ def explain(line: Line) -> str:
     head = f"{line.name} - {list(line.shape)} {line.dtype}"
     if not line.writes:
         return f"{head}\n  nothing mentions it: it stays as the constructor made it"
-    rows = [f"  {i}. {w} — {w.source}: {_fate(line, w)}" for i, w in enumerate(line.writes, 1)]
+    rows = [
+        f"  {i}. {f'{w.where} ' if w.where else ''}{w} — {w.source}: {_fate(line, w)}"
+        for i, w in enumerate(line.writes, 1)
+    ]
     return "\n".join([head, *rows])
 
 
 def _fate(line: Line, write: Write) -> str:
-    winner = line.write
-    if write in line.calls:
-        return "runs in its place; what it writes, the report says"
-    if write == winner:
-        after = " (before the user code)" if line.last is not winner else ""
-        return f"wins{after}: the last declared write, later beats earlier{_formula(write)}"
-    assert winner is not None
-    if write.order > winner.order:
+    left = line.carried_out
+    if any(write is kept for kept in left):
+        if write.where is not None:
+            return f"is written on top{_formula(write)}"
+        return f"wins: the last declared write, later beats earlier{_formula(write)}"
+    if is_keep(write):
+        return "keeps what was there before the rules"
+    winner = left[0]
+    if write.where is None and write.order > winner.order and not is_keep(line.last):
         return "the same constant again: changes nothing"
-    return f"beaten by {winner.source}"
+    return f"beaten by {(line.last if is_keep(line.last) else winner).source}"  # type: ignore[union-attr]
 
 
 def _formula(write: Write) -> str:
-    if isinstance(write, Load) or not isinstance(write, Fill):
+    if not isinstance(write, Fill):
         return ""
     reference = f" [{write.initializer.reference}]" if write.initializer.reference else ""
     return f"; {write.initializer.formula}{reference}"

@@ -1,0 +1,274 @@
+"""Constructors of others, run while a recorder is on: `build`, `recording`, `materialize`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from initium.apply import announce, apply, apply_where, to_do
+from initium.config import InitCfg
+from initium.errors import InitError, InitTypeError, listing
+from initium.here import unseen
+from initium.placing import place
+from initium.planning import Declaring, Plan, Planner, declare, remember
+from initium.record import Recorder, is_plain
+from initium.report import Report
+from initium.seeds import fresh_seed
+from initium.streams import Seed, check_seed
+from initium.tree import Slot, Tree, is_lazy
+from initium.writes import RULE, Write
+
+Model = TypeVar("Model", bound=nn.Module)
+# kept outside of the models: nothing of ours hangs on them
+_PLANS: WeakKeyDictionary[nn.Module, Plan] = WeakKeyDictionary()
+
+
+def build(
+    factory: Callable[[], Model],
+    *,
+    seed: Seed | None = None,
+    init_cfg: InitCfg | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    strict: bool = False,
+    exact: bool = False,
+    cover: str | None = None,
+) -> Model:
+    """Run a constructor, and fill every tensor of the model that it makes once, in parallel.
+
+    The constructor runs as it is, while a recorder notes what it would write. Rules come on top of
+    what it wrote; then all is filled. `plan_of(model)` is the plan, with the line of code behind
+    every write.
+
+    Args:
+        factory: makes the model: a class, or `lambda: AutoModel.from_config(config)`.
+        seed: an int, a str or a tuple of them; None draws one from torch's default generator,
+            which is left alone otherwise.
+        init_cfg: a rule, or a list of rules in rising precedence. Where the model is a
+            `BaseModule`, what it declares itself comes after them.
+        dtype: of floating-point parameters and buffers, as `model.to(dtype)` would make them.
+        device: where they shall be. `'meta'`: without memory, for `materialize`.
+        strict: what would be a warning is an error: a rule without effect, a tensor that is never
+            written.
+        exact: the constructor's own values, bit for bit: everything is run in its order on torch's
+            default generators, nothing is dropped. For checking, and to reproduce old runs.
+        cover: `'all'`: a parameter that has only what its constructor gives it is a finding, too.
+
+    Raises:
+        InitError: something cannot be carried out, or, in strict mode, has no effect.
+
+    >>> model = build(lambda: nn.Linear(3, 2), seed=7)
+    >>> print(plan_of(model)["bias"].what)
+    Uniform(a=-0.5773502691896258, b=0.5773502691896258)
+    >>> model.weight.equal(build(lambda: nn.Linear(3, 2), seed=7).weight)
+    True
+    """
+    if exact and device is not None and torch.device(device).type == "meta":
+        raise InitError(
+            "exact=True runs everything as the constructor does, which needs memory: say "
+            "device='cpu', or leave exact out"
+        )
+    with unseen():
+        seed = fresh_seed() if seed is None and not exact else seed
+        check_seed(0 if seed is None else seed)
+    recorder = Recorder(0 if seed is None else seed, exact=exact)
+    with recorder.on():
+        model = factory()
+    with unseen():
+        if not isinstance(model, nn.Module):
+            raise InitTypeError(f"the factory must return a torch.nn.Module, but got {model!r}")
+        planner = Planner(model, seed, "torch" if exact else "philox", recorder)
+        plan = _planned(planner, recorder, init_cfg, strict, cover)
+        announce(plan)
+        _PLANS[model] = plan
+        if exact:
+            model.to(device=device, dtype=dtype)
+        elif device is not None or dtype is not None:
+            place(model, device, dtype)
+            recorder.records.clear()  # nothing is in its place any more
+        if device is None or torch.device(device).type != "meta":
+            apply_where(plan, model, lambda slot, writes: not _there(recorder, slot, writes))
+        for done, paths in planner.done():
+            remember(done, paths)
+    return model
+
+
+def _planned(
+    planner: Planner,
+    recorder: Recorder,
+    init_cfg: InitCfg | None,
+    strict: bool,
+    cover: str | None,
+) -> Plan:
+    """The plan of what the constructor wrote, what rules say, and what the model declares."""
+    model = planner.tree.root
+    with planner.user_code.closing():
+        recorder.finish_program()
+        late = planner.config(init_cfg, "", model) if init_cfg is not None else None
+        if isinstance(model, Declaring):
+            declare(planner, model)
+        if late is not None:
+            late()
+        plan = planner.plan(strict, cover)
+        planner.user_code.confirmed = True
+    return plan
+
+
+def _there(recorder: Recorder, slot: Slot, writes: list[Write]) -> bool:
+    """Whether the memory of a tensor has its values already."""
+    if not is_plain(slot.tensor) or any(write.by == RULE for write in writes):
+        return False
+    record = recorder.known(slot.tensor)
+    exact = recorder.program is not None
+    return record is not None and record.born and (exact or not record.pending)
+
+
+class Recording:
+    """What `recording` gives: names the models whose tensors were made or written within."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._named: list[tuple[nn.Module, str]] = []
+
+    def name(self, model: Model, name: str = "") -> Model:
+        """Have a plan for this model: its tensors are drawn by their names in it.
+
+        Args:
+            model: made, or written to, within the recording.
+            name: sets it apart from other models of the recording: its seed is (seed, name).
+        """
+        if not isinstance(model, nn.Module):
+            raise InitTypeError(f"model must be a torch.nn.Module, but got {model!r}")
+        self._named.append((model, name))
+        return model
+
+    def _plans(self) -> list[tuple[nn.Module, Plan]]:
+        seed = self._recorder.seed
+        rng = "torch" if self._recorder.program is not None else "philox"
+        found, planners = [], []
+        for model, name in self._named:
+            own = None if rng == "torch" else (seed, name) if name else seed
+            planners.append(Planner(model, own, rng, self._recorder, joined=False))
+        for planner in planners:
+            planner.user_code.confirmed = True
+            found.append((planner.tree.root, planner.plan()))
+        return found
+
+
+@contextmanager
+def recording(*, seed: Seed | None = None, exact: bool = False) -> Iterator[Recording]:
+    """Record what this thread does with tensors within; at the end, fill each once.
+
+    For code that makes several models, or initialises one by hand. Where a model is named
+    (`rec.name(model)`), its tensors have lines in a plan, `plan_of(model)`, and are drawn by their
+    names; everything else is drawn in the order of the program. Inside, tensors that are read have
+    their values. An exception leaves memory that was there before as it was.
+
+    Args:
+        seed: as in `build`.
+        exact: as in `build`.
+
+    >>> with recording(seed=1) as rec:
+    ...     actor, critic = nn.Linear(2, 2), nn.Linear(2, 2)
+    ...     _ = rec.name(actor, "actor"), rec.name(critic, "critic")
+    ...     _ = nn.init.zeros_(critic.bias)
+    >>> plan_of(critic)["bias"].what, bool(actor.weight.eq(critic.weight).any())
+    ('Constant(val=0)', False)
+    """
+    with unseen():
+        seed = fresh_seed() if seed is None and not exact else seed
+        check_seed(0 if seed is None else seed)
+    recorder = Recorder(0 if seed is None else seed, exact=exact)
+    made = Recording(recorder)
+    try:
+        with recorder.on():
+            yield made
+    except BaseException:
+        recorder.restore()
+        raise
+    with unseen():
+        recorder.finish_program()
+        plans = made._plans()
+        recorder.commit(slot.tensor for model, _ in plans for slot in Tree(model).slots)
+        for model, plan in plans:
+            announce(plan)
+            _PLANS[model] = plan
+            apply_where(plan, model, lambda slot, writes: not _there(recorder, slot, writes))
+
+
+def plan_of(model: nn.Module) -> Plan:
+    """The plan that a model was built by, or recorded.
+
+    Raises:
+        InitError: there is none.
+
+    >>> print(plan_of(build(lambda: nn.LayerNorm(3), seed=0))["weight"])
+    weight Constant(val=1.0)
+    """
+    if model not in _PLANS:
+        raise InitError(
+            f"there is no plan of this {type(model).__name__}: initium.build(factory) makes one, and "
+            "initium.plan(model, init_cfg) plans rules for a model that is there"
+        )
+    return _PLANS[model]
+
+
+def materialize(
+    model: nn.Module,
+    *,
+    device: torch.device | str | None = None,
+    plan: Plan | None = None,
+    seed: Seed | None = None,
+) -> Report:
+    """Give the tensors of a model that are on `meta` memory, and the values of a plan.
+
+    Args:
+        model: built with `build(..., device="meta")`, or any model on `meta` with a plan for it.
+        device: where its tensors shall be; None: torch's default device.
+        plan: None: the one the model was built by.
+        seed: to draw with in place of the plan's. What was captured stays as it is.
+
+    Returns:
+        what happened to every tensor.
+
+    Raises:
+        InitError: there is no plan, or one that does not fit the model, or it says nothing of a
+            tensor on `meta`; the model is as it was.
+
+    >>> model = build(lambda: nn.Linear(3, 2), seed=7, device="meta")
+    >>> materialize(model).counts
+    {'constructed': 2}
+    >>> model.weight.equal(build(lambda: nn.Linear(3, 2), seed=7).weight)
+    True
+    """
+    with unseen():
+        plan = plan_of(model) if plan is None else plan
+        plan = plan if seed is None else replace(plan, seed=seed)
+        check_seed(0 if seed is None else seed)
+        _check_complete(plan, Tree(model))
+        to_do(plan, Tree(model), on_meta=True)
+        place(model, torch.get_default_device() if device is None else device, only_meta=True)
+        _PLANS[model] = plan
+    return apply(plan, model)
+
+
+def _check_complete(plan: Plan, tree: Tree) -> None:
+    known = {finding.kind for finding in plan.findings}
+    missing = [
+        slot.name
+        for slot in tree.slots
+        if slot.tensor.is_meta and not is_lazy(slot.tensor)
+        and (slot.name not in plan or (not plan[slot.name].carried_out and "unwritten" not in known))
+    ]  # fmt: skip
+    if missing:
+        raise InitError(
+            f"the plan says nothing of {len(missing)} tensors on meta, which would be uninitialised "
+            f"memory: {listing(missing)}; build(factory, device='meta') records all that a "
+            "constructor writes, buffers too"
+        )

@@ -1,0 +1,84 @@
+"""Moving a model's tensors, without their values, to another device or dtype: `meta` and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from initium.record import is_plain
+from initium.tree import is_lazy
+
+
+def place(
+    model: nn.Module,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None = None,
+    only_meta: bool = False,
+) -> None:
+    """Give every parameter and buffer new memory, on another device or of another dtype.
+
+    Values are not carried over. Tensors that share memory go on sharing it; the tensors stay the
+    same objects, where torch can exchange what is behind them, with their attributes.
+
+    Args:
+        model: whose tensors are moved.
+        device: where to; None: where each is.
+        dtype: of floating-point tensors from then on; None: theirs.
+        only_meta: leave tensors alone that have memory.
+    """
+    storages: dict[tuple[int, torch.dtype], Tensor] = {}
+    moved: dict[int, Tensor] = {}
+    for holder, local, tensor in list(_places(model)):
+        if only_meta and not tensor.is_meta:
+            continue
+        if id(tensor) not in moved:
+            target = tensor.device if device is None else torch.device(device)
+            wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+            if (target, wanted) == (tensor.device, tensor.dtype):
+                continue
+            moved[id(tensor)] = _exchanged(tensor, _new(tensor, target, wanted, storages))
+        holder[local] = moved[id(tensor)]
+
+
+def _places(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
+    for module in model.modules():
+        holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for holder in holders:
+            for local, tensor in holder.items():
+                if tensor is not None and not is_lazy(tensor):
+                    yield holder, local, tensor
+
+
+def _new(
+    tensor: Tensor,
+    device: torch.device,
+    dtype: torch.dtype,
+    storages: dict[tuple[int, torch.dtype], Tensor],
+) -> Tensor:
+    """A tensor like this one, in new memory that is shared as its own is."""
+    if not is_plain(tensor):
+        return torch.empty_like(tensor, device=device, dtype=dtype)
+    storage = tensor.untyped_storage()
+    at = storage._cdata, dtype
+    if at not in storages:
+        n = storage.nbytes() // tensor.element_size()
+        storages[at] = torch.empty(n, dtype=dtype, device=device)
+    return storages[at].as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
+
+def _exchanged(tensor: Tensor, new: Tensor) -> Tensor:
+    """The same object with other memory behind it; a new one of its class where that cannot be."""
+    if isinstance(tensor, nn.Parameter):
+        replacement: Tensor = nn.Parameter(new, requires_grad=tensor.requires_grad)
+    else:
+        replacement = new.detach().requires_grad_(tensor.requires_grad)
+    replacement.__class__ = type(tensor)  # parameters may be of a class of their own
+    replacement.__dict__.update(tensor.__dict__)
+    try:
+        torch.utils.swap_tensors(tensor, replacement)  # type: ignore[no-untyped-call]
+    except RuntimeError:  # something else holds on to what is behind it
+        return replacement
+    return tensor

@@ -1,0 +1,100 @@
+"""Where in its storage a tensor lies, and which part of another tensor that is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from initium.writes import Where
+
+
+class Geometry(NamedTuple):
+    """The elements of a tensor within a storage; strides and offset count elements."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+
+    def of(self, flat: Tensor) -> Tensor:
+        """The tensor with this geometry in the storage of `flat`."""
+        return flat.as_strided(self.shape, self.stride, self.offset)
+
+
+def geometry(tensor: Tensor) -> Geometry:
+    """Where a tensor lies in its storage."""
+    return Geometry(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
+
+
+def covers(tensor: Tensor, nbytes: int) -> bool:
+    """Whether a tensor has every byte of a storage of this size, each once."""
+    if tensor.numel() * tensor.element_size() != nbytes:
+        return False
+    if tensor.is_contiguous():
+        return True
+    reach = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride != reach:
+            return False
+        reach *= size
+    return True
+
+
+def all_of(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """The whole storage of a tensor in one dimension."""
+    dtype = dtype or tensor.dtype
+    storage = tensor.untyped_storage()
+    flat = torch.empty(0, dtype=dtype, device=tensor.device)
+    n = storage.nbytes() // dtype.itemsize
+    with torch.no_grad():
+        return flat.set_(storage, 0, (n,), (1,))
+
+
+def where_in(part: Geometry, whole: Tensor) -> Where | None:
+    """The part of a contiguous tensor as slices; None where it is not one of slices.
+
+    >>> w = torch.zeros(4, 6)
+    >>> str(where_in(geometry(w.view(2, 2, 6)[1, :, 2:4]), w))
+    '[2:4, 2:4]'
+    """
+    if not whole.is_contiguous():
+        return None
+    runs = _runs(part)
+    offset = part.offset - whole.storage_offset()
+    slices: list[tuple[int, int, int] | None] = []
+    for stride, size in reversed(list(zip(whole.stride(), whole.shape, strict=True))):
+        first = offset // stride % size
+        n, step = 1, 1
+        if runs and runs[-1][0] < stride * size:
+            step, rest = divmod(runs[-1][0], stride)
+            n = runs[-1][1]
+            if rest or not step:
+                return None
+            runs.pop()
+            if first + (n - 1) * step >= size:  # it goes on in the next dimension
+                if step > 1 or first or n % size:
+                    return None
+                runs.append((stride * size, n // size))
+                n = size
+        everything = (first, n, step) == (0, size, 1)
+        slices.append(None if everything else (first, first + (n - 1) * step + 1, step))
+    if runs or offset < 0:
+        return None
+    slices.reverse()
+    while slices and slices[-1] is None:
+        slices.pop()
+    return Where(tuple(slices))
+
+
+def _runs(part: Geometry) -> list[tuple[int, int]]:
+    """(stride, size) of its dimensions, the widest stride first, those that follow on merged."""
+    runs: list[tuple[int, int]] = []
+    for stride, size in sorted(zip(part.stride, part.shape, strict=True)):
+        if size == 1:
+            continue
+        if runs and runs[-1][0] * runs[-1][1] == stride:
+            runs[-1] = (runs[-1][0], runs[-1][1] * size)
+        else:
+            runs.append((stride, size))
+    return runs[::-1]

@@ -1,0 +1,256 @@
+"""What a plan is made of: writes, the line of a tensor, findings. All of it is data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from initium.checkpoint import Entry
+from initium.initializers import Constant, Initializer, Keep
+
+# who wrote: the model's constructor, a declared rule, or user code within `init_weights`
+CONSTRUCTOR, RULE, USER_CODE = "constructor", "rule", "user code"
+
+
+@dataclass(eq=False)
+class Draw:
+    """One drawing of a random stream, which has no name yet.
+
+    It gets the name of the first tensor of the model that holds its values; or a number, where its
+    values are asked for before the tensors of the model are known.
+    """
+
+    name: str | None = None
+    seed: Any = None
+
+
+@dataclass(frozen=True)
+class Where:
+    """A part of a tensor: for each dimension (first, end, step), or None for all of it.
+
+    >>> str(Where(((0, 1, 1),))), str(Where((None, (2, 6, 2))))
+    ('[0]', '[:, 2:6:2]')
+    """
+
+    slices: tuple[tuple[int, int, int] | None, ...]
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The part of this tensor, as a view."""
+        return tensor[tuple(slice(None) if s is None else slice(*s) for s in self.slices)]
+
+    def __str__(self) -> str:
+        return f"[{', '.join(map(_slice_text, self.slices))}]"
+
+
+def _slice_text(part: tuple[int, int, int] | None) -> str:
+    if part is None:
+        return ":"
+    first, end, step = part
+    return str(first) if end - first == 1 else f"{first}:{end}" + (f":{step}" if step > 1 else "")
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A tensor, or a part of it, gets the values of an initializer.
+
+    Attributes:
+        order: its place in the order of precedence; later wins.
+        source: where it was declared, or the line of code that did it.
+        info: what the log says of a tensor that got it.
+        initializer: how the values are drawn.
+        where: the part of the tensor; None: all of it.
+        stream: whose random stream is drawn: None: the tensor's own; another name, where code has
+            copied one tensor to another; or an explicit key.
+        by: `constructor`, `rule` or `user code`.
+    """
+
+    order: int
+    source: str
+    info: str
+    initializer: Initializer
+    where: Any = None  # a Where; while it is recorded, a Geometry
+    stream: str | int | Draw | None = None
+    by: str = RULE
+
+    def __str__(self) -> str:
+        drawn = self.initializer.random and isinstance(self.stream, str)
+        copied = f" as {self.stream}" if drawn else ""
+        return f"{self.initializer}{copied}"
+
+
+@dataclass(frozen=True)
+class Load:
+    """A tensor gets the values of a key of a checkpoint."""
+
+    order: int
+    source: str
+    info: str
+    checkpoint: str
+    key: str
+    map_location: str = "cpu"
+    entry: Entry | None = field(default=None, compare=False, repr=False)
+    by: str = RULE
+
+    @property
+    def where(self) -> None:
+        """All of the tensor."""
+        return None
+
+    def __str__(self) -> str:
+        return f"Pretrained({self.key})"
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A tensor gets the very values that code has computed for it.
+
+    Attributes:
+        reason: the operation that made them no fill: `arange`, `numpy`, …
+        digest: BLAKE2b of their bytes, in hexadecimal.
+        values: the values; a plan that is read from a file finds them beside it.
+    """
+
+    order: int
+    source: str
+    info: str
+    reason: str
+    digest: str = ""
+    by: str = CONSTRUCTOR
+    values: Tensor | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def where(self) -> None:
+        """All of the tensor."""
+        return None
+
+    def __str__(self) -> str:
+        return f"captured({self.reason})"
+
+
+Write = Fill | Load | Capture
+
+
+def surviving(writes: Iterable[Write]) -> list[Write]:
+    """The writes that are carried out: the last one of the whole tensor, then those of its parts.
+
+    The last one wins. A declared constant that repeats the one before changes nothing, so the first
+    keeps the credit. `Keep` undoes what was declared before it, not what the constructor wrote.
+    """
+    left: list[Write] = []
+    constructed: list[Write] = []
+    for write in writes:
+        if is_keep(write):
+            left = list(constructed) or [write]
+        elif write.where is not None:
+            left = [w for w in left if w.where != write.where] + [write]
+        elif not _repeats(write, left):
+            left = [write]
+        if write.by == CONSTRUCTOR:
+            constructed = list(left)
+    return left
+
+
+def is_keep(write: Write | None) -> bool:
+    """Whether a write says that the tensor is left as it is."""
+    return isinstance(write, Fill) and isinstance(write.initializer, Keep)
+
+
+def _repeats(write: Write, left: list[Write]) -> bool:
+    before = left[0] if len(left) == 1 else None
+    return (
+        isinstance(write, Fill)
+        and isinstance(before, Fill)
+        and before.where is None
+        and before.by != CONSTRUCTOR
+        and isinstance(write.initializer, Constant)
+        and write.initializer == before.initializer
+    )
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a plan says of one tensor.
+
+    Attributes:
+        name: as `named_parameters` writes it.
+        path: the name without the segments of wrappers; the tensor's random stream depends on it.
+        shape: of the tensor.
+        dtype: of the tensor, without `torch.`.
+        aliases: other names of the same tensor.
+        writes: every write that mentions it, in the order of precedence.
+    """
+
+    name: str
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    aliases: tuple[str, ...] = ()
+    writes: tuple[Write, ...] = ()
+
+    @property
+    def carried_out(self) -> list[Write]:
+        """The writes that survive, in order: of the whole tensor first, then of parts of it."""
+        return surviving(self.writes)
+
+    @property
+    def write(self) -> Write | None:
+        """The write of the whole tensor that is carried out."""
+        left = self.carried_out
+        return left[0] if left and left[0].where is None else None
+
+    @property
+    def last(self) -> Write | None:
+        """What has the last word: the surviving write, or the `Keep` that let it survive."""
+        return self.writes[-1] if self.writes and is_keep(self.writes[-1]) else self.decisive
+
+    @property
+    def decisive(self) -> Write | None:
+        """The write of the whole tensor that is carried out, else that of the first part."""
+        return next(iter(self.carried_out), None)
+
+    @property
+    def std(self) -> float | None:
+        """The standard deviation that the values will have, where the plan knows it."""
+        write = self.write
+        return write.initializer.resulting_std(self.shape) if isinstance(write, Fill) else None
+
+    @property
+    def what(self) -> str:
+        """The writes that are carried out, in words: of the whole tensor, then of its parts."""
+        kept = self.last if is_keep(self.last) and not is_keep(self.decisive) else None
+        said = (f"{w.where} {w}" if w.where is not None else str(w) for w in self.carried_out)
+        return (f"{kept}: " if kept else "") + ", ".join(said)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.what}".rstrip()
+
+    def elements(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a reader of the plan should know.
+
+    Attributes:
+        kind: `unmatched`, `shadowed`, `unset`, `unwritten`, `default`, `checkpoint` or `advice`.
+        message: the sentence, with its place.
+    """
+
+    kind: str
+    message: str
+
+    @property
+    def strict(self) -> bool:
+        """Whether it is an error in strict mode."""
+        return self.kind != "advice"
+
+    @property
+    def warned(self) -> bool:
+        """Whether it is shown as a warning; a tensor that nobody set is in the log instead."""
+        return self.kind != "unset"
