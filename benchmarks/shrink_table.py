@@ -1,4 +1,4 @@
-"""What shrink.py knows about the fields of transformers' configs, as data."""
+"""What shrink_config.py and shrink.py know about the fields of transformers' configs, as data."""
 
 import re
 
@@ -18,7 +18,7 @@ KINDS: list[tuple[str, re.Pattern[str]]] = [
     (kind, re.compile(pattern))
     for kind, pattern in [
         ("keep", r"^(id2label|label2id|projector_patch_to_query_dict|detectron2_config_args)$"),
-        ("keep", r"^keypoint_decoder_dim$|^atom_feature_dim$"),
+        ("keep", r"^keypoint_decoder_dim$|^atom_feature_dim$|^relation_bias"),
         ("keep", r"patch_(size|length)|image_size|kernel|stride|ratio|rate$|drop|mel|temperature"),
         ("token", r"(token_(id|index|ids)|(bos|eos|pad|start|end|newline|patch)_id)$"),
         ("vocab", r"vocab|^num_embeddings$|^num_embeds$|hash_buckets$"),
@@ -31,6 +31,7 @@ KINDS: list[tuple[str, re.Pattern[str]]] = [
         ("stages", r"^block_sizes$|numb_of_layers$"),
         ("keep", r"(feature|select|accept_hidden|vision|conditional)_layer$|(max|min)_depth"),
         ("keep", r"max_window_layers|interval|insert_layer_id"),
+        ("width", r"^hidden_size_per_layer"),
         ("depth", r"(^|_)(layers?|depth|blocks|hidden_groups|layers_per_stack)$"),
         ("depth", r"self_attends_per_block$"),
         ("keep", r"^(max|num)_(?!filters|pos_feats)|^n_(?!embd)|_heads|layer|expan"),
@@ -47,7 +48,16 @@ LAYER_NUMBERS = re.compile(r"(_layer|layer_id|layer_index|layer_end_index)$")
 NOT_LAYERS = re.compile(r"proj|look_")
 
 # Main widths, to choose a scale by.
-HIDDEN = ("hidden_size", "d_model", "embed_dim", "n_embd", "hidden_dim", "emb_dim", "dim")
+HIDDEN = (
+    "hidden_size",
+    "d_model",
+    "embed_dim",
+    "n_embd",
+    "hidden_dim",
+    "emb_dim",
+    "dim",
+    "text_hidden_size",
+)
 
 # Numbers of heads that share the main width, and fields that give the width of a head.
 HEADS = re.compile(r"^(num_|n_|encoder_|decoder_)?((attention|key_value|kv)_)?heads?$")
@@ -61,6 +71,7 @@ OTHER_DICTS = ("id2label", "label2id", "projector_patch_to_query_dict", "detectr
 
 RESNET = {"model_type": "resnet", "out_features": ["stage2", "stage3", "stage4"]}
 LAST = {"model_type": "resnet", "out_features": ["stage4"]}
+MOLMO2 = {"hidden_size": 1024, "head_dim": 64}
 IMAGE_TOKEN = {"vocabulary_map": {"<image>": 8}}
 ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 
@@ -85,6 +96,12 @@ DEFAULTS: dict[str, dict] = {
     },
     "granite4_vision": {"deepstack_layer_map": [[-1, 0]], "downsample_rate": "1/2"},
     "informer": {"prediction_length": 8},
+    "molmo2": {
+        "vision_config": MOLMO2,
+        "adapter_config": {**MOLMO2, "text_hidden_size": 4096},
+    },
+    "molmo2_adapter": MOLMO2,
+    "molmo2_vision": MOLMO2,
     "omdet-turbo": {"backbone_config": {"model_type": "swin", "out_indices": [2, 3, 4]}},
     "table-transformer": {"backbone_config": LAST},
     "time_series_transformer": {"prediction_length": 8},
@@ -92,19 +109,19 @@ DEFAULTS: dict[str, dict] = {
     "vitmatte": {"fusion_hidden_sizes": [256, 128, 64, 32]},
 }
 
-LINES = {"longratio": (7, 1), "midratio": (5, 1), "shortratio": (3, 1)}
-PP_OCR = {
-    "reduce_channel": [1, 1, 0],
-    "return_channel": [1, 1, 0],
-    **{f"vertical_long_to_small_conv_{k}": [[n, 1], 1, [n // 2, 0]] for k, (n, _) in LINES.items()},
-    **{f"horizontal_small_to_long_conv_{k}": [[1, n], 1, [0, n // 2]] for k, (n, _) in LINES.items()},
-    **{f"symmetric_conv_long_{k}": [n, 1, n // 2] for k, (n, _) in LINES.items()},
-}
+LINES = {"longratio": 7, "midratio": 5, "shortratio": 3}
+PP_OCR = {"reduce_channel": [1, 1, 0], "return_channel": [1, 1, 0]}
+for ratio, n in LINES.items():  # kernels, strides, paddings
+    PP_OCR[f"vertical_long_to_small_conv_{ratio}"] = [[n, 1], 1, [n // 2, 0]]
+    PP_OCR[f"horizontal_small_to_long_conv_{ratio}"] = [[1, n], 1, [0, n // 2]]
+    PP_OCR[f"symmetric_conv_long_{ratio}"] = [n, 1, n // 2]
 
 # Fields to set after shrinking, in configs of this type wherever they occur.
 FIXES: dict[str, dict] = {
     "chameleon_vqgan": {"base_channels": 32},
-    "cohere_compass_text": {"rope_parameters": {"full_attention": {**ROPE, "mrope_section": [2, 1, 1]}}},
+    "cohere_compass_text": {
+        "rope_parameters": {"full_attention": {**ROPE, "mrope_section": [2, 1, 1]}}
+    },
     "DbrxAttentionConfig": {"rope_theta": 10000.0},
     "deepseek_ocr2_text": {
         "num_hidden_layers": 2,
@@ -120,12 +137,22 @@ FIXES: dict[str, dict] = {
     "hunyuan_v1_dense": {"head_dim": 4},
     "hunyuan_v1_moe": {"head_dim": 4},
     "hunyuan_vl_text": {"head_dim": 4},
+    "jamba": {
+        "num_hidden_layers": 4,
+        "attn_layer_period": 4,
+        "attn_layer_offset": 2,
+    },
     "janus_vqgan": {"base_channels": 32},
     "lfm2_moe": {
         "num_hidden_layers": 2,
-        "layer_types": ["conv", "full_attention"], "num_dense_layers": 1,
+        "layer_types": ["conv", "full_attention"],
+        "num_dense_layers": 1,
     },
     "ministral": {"head_dim": 4},
+    "mllama_vision_model": {
+        "num_hidden_layers": 6,
+        "intermediate_layers_indices": [0, 1, 2, 3, 4],
+    },
     "moonshine_streaming": {"num_key_value_heads": 8},
     "nemotron": {"num_key_value_heads": 8},
     "pix2struct_text_model": {"initializer_range": 0.02},

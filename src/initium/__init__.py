@@ -3,10 +3,9 @@
 from initium import init as init
 from initium.apply import apply as apply
 from initium.apply import initialize as initialize
-from initium.build import build as build
-from initium.build import materialize as materialize
-from initium.build import plan_of as plan_of
-from initium.build import recording as recording
+from initium.building import build as build
+from initium.building import materialize as materialize
+from initium.building import recording as recording
 from initium.errors import InitError as InitError
 from initium.errors import InitWarning as InitWarning
 from initium.functional import BaseInit as BaseInit
@@ -36,10 +35,14 @@ from initium.modules import ModuleList as ModuleList
 from initium.modules import Sequential as Sequential
 from initium.planning import Plan as Plan
 from initium.planning import plan as plan
+from initium.planning import plan_of as plan_of
+from initium.protection import protect as protect
+from initium.protection import unprotect as unprotect
 from initium.registry import WEIGHT_INITIALIZERS as WEIGHT_INITIALIZERS
 from initium.registry import Registry as Registry
 from initium.registry import build_from_cfg as build_from_cfg
 from initium.report import Report as Report
 from initium.tree import is_model_wrapper as is_model_wrapper
+from initium.verification import verify as verify
 
 __version__ = "0.1.0"

@@ -13,7 +13,8 @@ from initium.config import InitCfg
 from initium.errors import InitError, InitNameError, did_you_mean, located
 from initium.here import recorder_here, unseen
 from initium.initializers import check_tensor
-from initium.planning import Plan, plan_config
+from initium.planning import Plan, plan_config, remember_plan
+from initium.protection import check_writes, protect_loaded
 from initium.report import Entry as Happened
 from initium.report import Report, log
 from initium.report.progress import progress
@@ -57,9 +58,11 @@ def apply_where(
     """Carry out a plan for the tensors that are `wanted`; the others have their values."""
     recorder = recorder_here()
     with unseen():
-        todo = [(slot, writes) for slot, writes in to_do(plan, Tree(model)) if wanted(slot, writes)]
+        todo = to_do(plan, Tree(model), wanted=wanted)
         if recorder is None:
-            return _carry_out(plan, todo)
+            report = _carry_out(plan, todo)
+            remember_plan(model, replace(plan, seed=report.seed))
+            return report
     return _note(plan, todo, recorder.write)
 
 
@@ -74,6 +77,9 @@ def _carry_out(plan: Plan, todo: list[tuple[Slot, list[Write]]]) -> Report:
         key = _keys(seed)
         targets = (Target(s.name, s.tensor, writes, key(s)) for s, writes in todo)
         Writer(generators, advance).write(targets)
+    for slot, writes in todo:
+        if isinstance(writes[-1], Load):
+            protect_loaded(slot, writes[-1])
     return report_of(plan, seed)
 
 
@@ -92,7 +98,12 @@ def _keys(seed: Seed | None) -> Callable[[Slot], Callable[[Fill], int]]:
     return of
 
 
-def to_do(plan: Plan, tree: Tree, on_meta: bool = False) -> list[tuple[Slot, list[Write]]]:
+def to_do(
+    plan: Plan,
+    tree: Tree,
+    on_meta: bool = False,
+    wanted: Callable[[Slot, list[Write]], bool] = lambda *_: True,
+) -> list[tuple[Slot, list[Write]]]:
     """What is to be written, in order; everything that can be wrong is found before the first.
 
     With `on_meta`, tensors need no memory yet.
@@ -108,9 +119,11 @@ def to_do(plan: Plan, tree: Tree, on_meta: bool = False) -> list[tuple[Slot, lis
                 f"which {type(tree.root).__name__} has not.{did_you_mean(line.name, slots)}"
             )
         writes = line.carried_out
-        if writes:
+        if writes and wanted(slot, writes):
             with located(line.name):
                 _check_place(slot.tensor, line, on_meta)
+            check_writes(slot, writes)
+            with located(line.name):
                 found.append((slot, [_ready(slot.tensor, w, files) for w in writes]))
     # torch's generators draw in this order; a stable sort: within one rule, the model's order
     return sorted(found, key=lambda item: item[1][0].order)

@@ -110,7 +110,7 @@ class Capture:
 
     Attributes:
         reason: the operation that made them no fill: `arange`, `numpy`, …
-        digest: BLAKE2b of their bytes, in hexadecimal.
+        digest: SHA-256 of their dtype, shape and bytes, the first 32 digits.
         values: the values; a plan that is read from a file finds them beside it.
     """
 
@@ -238,7 +238,8 @@ class Finding:
     """Something that a reader of the plan should know.
 
     Attributes:
-        kind: `unmatched`, `shadowed`, `unset`, `unwritten`, `default`, `checkpoint` or `advice`.
+        kind: `unmatched`, `shadowed`, `unset`, `unwritten`, `lost`, `default`, `checkpoint` or
+            `advice`.
         message: the sentence, with its place.
     """
 

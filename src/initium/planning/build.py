@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,10 +23,13 @@ from initium.planning.history import remembered
 from initium.planning.model import Plan
 from initium.planning.select import Selection
 from initium.planning.user_code import UserCode
+from initium.protection import check_writes
 from initium.record import Recorder
 from initium.streams import Seed, check_rng
 from initium.tree import Slot, Tree, is_lazy, join
 from initium.writes import USER_CODE, Fill, Finding, Line, Load, Where, Write, surviving
+
+Place = tuple[int, str]  # (id of the module, its attribute)
 
 
 class Planner:
@@ -59,6 +62,7 @@ class Planner:
         self._order = 0
         self._set_within: dict[nn.Module, dict[Slot, list[Write]]] = {}
         self._credited: dict[Slot, int] = {}
+        self._released: set[Place] = set()
 
     def config(self, init_cfg: InitCfg, path: str, module: nn.Module) -> Callable[[], None]:
         """Add the rules of an `init_cfg`; what is returned adds its checkpoints, which come last."""
@@ -116,6 +120,10 @@ class Planner:
                 writes[:] = [replace(w, info=info) if w in left else w for w in writes]
                 self._credited[slot] = left[0].order
 
+    def release(self, places: Iterable[Place]) -> None:
+        """User code may write there, whatever was loaded before."""
+        self._released.update(places)
+
     def next_order(self) -> int:
         """The place of the next write in the order of precedence."""
         self._order += 1
@@ -129,13 +137,16 @@ class Planner:
         """
         check_cover(cover)
         finished = self.user_code.finished(self.writes)
+        for slot, writes in finished.items():
+            if (id(slot.owner), slot.local) not in self._released:
+                check_writes(slot, writes)
         lines = {
             slot.name: _line(slot, writes)
             for slot, writes in finished.items()
             if writes or not slot.is_buffer
         }
-        coverage = Coverage(lines, {slot.name: slot for slot in finished})
-        self.findings += coverage.findings(self.rules, self.user_code.born(finished), cover)
+        born, lost = self.user_code.born(finished), self.user_code.lost()
+        self.findings += Coverage(lines, self.tree).findings(self.rules, born, lost, cover)
         findings = tuple(dict.fromkeys(self.findings))
         errors = [f.message for f in findings if f.strict]
         if strict and errors:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from torch.nn.utils.parametrize import is_parametrized
+
 from initium.errors import InitError, listing
 from initium.record import unwritten
-from initium.tree import Slot, is_lazy
-from initium.writes import CONSTRUCTOR, USER_CODE, Fill, Finding, Line, Load
+from initium.tree import Slot, Tree, is_lazy, join
+from initium.writes import CONSTRUCTOR, USER_CODE, Fill, Finding, Line, Load, is_keep
 
 COVERS = ("all",)
 
@@ -25,24 +27,31 @@ class Coverage:
 
     Args:
         lines: of the plan, by name.
-        slots: the tensors, by the same names.
+        tree: the model.
     """
 
-    def __init__(self, lines: Mapping[str, Line], slots: Mapping[str, Slot]) -> None:
-        self.lines, self.slots = lines, slots
+    def __init__(self, lines: Mapping[str, Line], tree: Tree) -> None:
+        self.lines, self.tree = lines, tree
+        self.slots = {slot.name: slot for slot in tree.slots}
 
     def findings(
-        self, rules: Iterable[tuple[str, list[Slot]]], born: list[Slot], cover: str | None
+        self,
+        rules: Iterable[tuple[str, list[Slot]]],
+        born: list[Slot],
+        lost: Iterable[tuple[object, str]],
+        cover: str | None,
     ) -> Iterator[Finding]:
         """All that is left out.
 
         Args:
             rules: (source, the tensors that it set) of every rule that matched something.
             born: the tensors whose memory nothing but the plan has written to.
+            lost: (parametrization, source) of writes to what it has computed.
             cover: `'all'`: a parameter that no rule sets is a finding, too.
         """
         yield from self._shadowed(rules)
         yield from self._unwritten(born)
+        yield from self._lost(lost)
         unset = [name for name, line in self.lines.items() if not line.writes]
         unset = [name for name in unset if self.slots[name] not in born]
         if unset:
@@ -82,6 +91,23 @@ class Coverage:
                 f"memory; write them in the constructor, or by a rule: {listing(found)}",
             )
 
+    def _lost(self, lost: Iterable[tuple[object, str]]) -> Iterator[Finding]:
+        names = {
+            id(
+                parametrization
+            ): f"{join(self.tree.paths[name], weight)} of a {type(module).__name__}"
+            for name, module in self.tree.modules.items()
+            if is_parametrized(module)
+            for weight, parametrization in module.parametrizations.items()  # type: ignore[operator, union-attr]
+        }
+        for parametrization, source in lost:
+            name = names.get(id(parametrization), "a parametrized tensor")
+            yield Finding(
+                "lost",
+                f"{name} is computed from other tensors: what {source} writes to it is lost; "
+                "assign to it instead (module.weight = tensor)",
+            )
+
     def _defaults(self) -> Iterator[Finding]:
         found = [
             name
@@ -102,6 +128,8 @@ class Coverage:
 def _counts(line: Line, source: str) -> bool:
     """Whether a rule decides a tensor, or repeats what does, or stands behind a checkpoint or code."""
     left = line.carried_out
+    if is_keep(line.last) and line.last is not None and line.last.source == source:
+        return True
     if any(isinstance(write, Load) or write.by == USER_CODE for write in left):
         return True
     mine = [w for w in line.writes if isinstance(w, Fill) and w.source == source]

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from initium.digest import digest_of
 from initium.errors import InitError, InitFileNotFoundError
 from initium.initializers import initializer_from_dict
-from initium.record import digest_of
 from initium.streams import Seed
 from initium.writes import Capture, Fill, Finding, Line, Load, Where, Write
 

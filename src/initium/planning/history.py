@@ -1,14 +1,20 @@
-"""Which tensors a module's own `init_weights` has set, so that a parent does not set them again."""
+"""What was done to a model before: its plan, and which tensors its own `init_weights` has set."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from torch import nn
 
+from initium.errors import InitError
+from initium.planning.model import Plan
+from initium.writes import Line, Load
+
 # kept outside of the modules: nothing of ours hangs on them
 _SET: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
+_PLANS: WeakKeyDictionary[nn.Module, Plan] = WeakKeyDictionary()
 
 
 def remember(module: nn.Module, paths: Iterable[str]) -> None:
@@ -19,3 +25,36 @@ def remember(module: nn.Module, paths: Iterable[str]) -> None:
 def remembered(module: nn.Module) -> frozenset[str]:
     """The paths of the tensors that `init_weights` of `module` has set, seen from it."""
     return _SET.get(module, frozenset())
+
+
+def remember_plan(model: nn.Module, plan: Plan) -> None:
+    """Note by which plan a model was, or will be, initialised."""
+    lines = {name: _closed(line) for name, line in plan.lines.items()}
+    _PLANS[model] = replace(plan, lines=lines)
+
+
+def plan_of(model: nn.Module) -> Plan:
+    """The plan that a model was built by, recorded, or last initialised by.
+
+    Raises:
+        InitError: there is none.
+
+    >>> import initium
+    >>> model = initium.build(lambda: nn.LayerNorm(3), seed=0)
+    >>> print(plan_of(model)["weight"])
+    weight Constant(val=1.0)
+    """
+    if model not in _PLANS:
+        raise InitError(
+            f"there is no plan of this {type(model).__name__}: initium.build(factory) makes one, and "
+            "initium.plan(model, init_cfg) plans rules for a model that is there"
+        )
+    return _PLANS[model]
+
+
+def _closed(line: Line) -> Line:
+    """Without handles on checkpoints, which would keep them in memory."""
+    if not any(isinstance(write, Load) for write in line.writes):
+        return line
+    writes = (replace(w, entry=None) if isinstance(w, Load) else w for w in line.writes)
+    return replace(line, writes=tuple(writes))

@@ -125,6 +125,10 @@ class UserCode:
                 found.append(slot)
         return found
 
+    def lost(self) -> list[tuple[Any, str]]:
+        """Writes to what a parametrization computes."""
+        return [] if self.recorder is None or self.joined else self.recorder.lost
+
     def mark(self, modules: Iterable[Any]) -> None:
         """Mark modules as initialised, which holds if the plan is carried out."""
         for module in modules:

@@ -1,6 +1,5 @@
 """The recorder: any code that makes or fills tensors, run without writing."""
 
-from initium.record.digest import digest_of as digest_of
 from initium.record.geometry import geometry as geometry
 from initium.record.naming import adopt as adopt
 from initium.record.naming import finish as finish

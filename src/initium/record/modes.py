@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -149,8 +150,9 @@ def _born(
     if not is_plain(out):
         return _other(recorder, func, args, kwargs)
     recorder.birth(out)
-    if not _noted(recorder, out, initializer, lambda: _fill_by_torch(out, initializer)):
+    if not recorder.fill(out, initializer):
         return _other(recorder, func, args, kwargs)
+    recorder.later(_fill_by_torch, out, initializer)
     return out
 
 
@@ -166,11 +168,8 @@ def _fill_by_torch(out: Tensor, initializer: Initializer) -> Tensor:
 def _fill(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """fill_, zero_, normal_, uniform_ on a tensor or a view."""
     initializer = _initializer(recorder, func, args, kwargs)
-    if (
-        initializer is not None
-        and is_plain(args[0])
-        and _noted(recorder, args[0], initializer, lambda: func(*args, **kwargs))
-    ):
+    if initializer is not None and is_plain(args[0]) and recorder.fill(args[0], initializer):
+        recorder.later(partial(func, **kwargs), *args)
         return args[0]
     return _other(recorder, func, args, kwargs)
 
@@ -199,21 +198,12 @@ def _constant(recorder: Recorder, value: Any) -> Initializer | None:
     return Constant(value) if _real(value) else None
 
 
-def _noted(
-    recorder: Recorder, tensor: Tensor, initializer: Initializer, run: Callable[[], Any]
-) -> bool:
-    noted = recorder.fill(tensor, initializer)
-    if noted:
-        recorder.later(run)
-    return noted
-
-
 def _pointwise_(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """Elementwise in place, with scalars only."""
     name = func._schema.name.removeprefix("aten::").removesuffix("_")
     arguments = _scalars(name, args, kwargs)
     if arguments is not None and is_plain(args[0]) and recorder.follow(args[0], name, arguments):
-        recorder.later(lambda: func(*args, **kwargs))
+        recorder.later(partial(func, **kwargs), *args)
         return args[0]
     return _other(recorder, func, args, kwargs)
 
@@ -230,7 +220,7 @@ def _pointwise(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any
     noted = (copy or out.dtype == args[0].dtype) and recorder.copy(out, args[0])
     if not noted or not (copy or recorder.follow(out, name, arguments)):
         return _other(recorder, func, args, kwargs)
-    recorder.later(lambda: out.copy_(func(*args, **kwargs)))
+    recorder.later(lambda new, *now: new.copy_(func(*now, **kwargs)), out, *args)
     return out
 
 
@@ -255,7 +245,7 @@ def _copy(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     target, values = args[:2]
     plain = is_plain(target) and is_plain(values) and recorder.generators is None
     if plain and target.device == values.device and recorder.copy(target, values):
-        recorder.later(lambda: func(*args, **kwargs))
+        recorder.later(partial(func, **kwargs), *args)
         return target
     overwritten = is_plain(target) and is_all(target) and not _share(target, values)
     return _other(recorder, func, args, kwargs, target if overwritten else None)
@@ -269,8 +259,7 @@ def _other(
     recorder: Recorder, func: Any, args: Args, kwargs: Kwargs, overwritten: Tensor | None = None
 ) -> Any:
     """Anything else runs, on what the notes say; what it writes is known to the memory alone."""
-    if recorder.program is not None:
-        recorder.program.run()  # random values are drawn in program order
+    recorder.finish_program()  # random values are drawn in program order
     for tensor in _tensors([*args, *kwargs.values()]):
         if tensor is not overwritten:
             recorder.settle(recorder.record(tensor), tensor)
@@ -293,7 +282,21 @@ def _run(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     if random and recorder.program is None and is_default(kwargs.get("generator")):
         kwargs = {k: v for k, v in kwargs.items() if k != "generator"}
         return recorder.random.run(func, args, kwargs)
-    return func(*args, **kwargs)
+    if recorder.program is not None:
+        return func(*args, **kwargs)
+    with _one_thread():
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The last bits of sums and decompositions depend on how many threads share them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _written(func: Any, args: Args, kwargs: Kwargs) -> list[Tensor]:
@@ -318,19 +321,15 @@ def _tensors(values: Iterable[Any]) -> list[Tensor]:
 
 def _scalars(name: str, args: Args, kwargs: Kwargs) -> tuple[Any, ...] | None:
     """The scalar arguments of an elementwise operation; None where there are others."""
-    values = list(args[1:])
-    alpha = kwargs.get(
-        "alpha", values.pop() if name in ("add", "sub", "rsub") and len(values) > 1 else 1
-    )
-    if alpha != 1 and values and _real(values[0]) and _real(alpha):
-        values[0] = values[0] * alpha
-    others = {k: v for k, v in kwargs.items() if k not in ("alpha", "min", "max")}
+    values, others = list(args[1:]), dict(kwargs)
+    if name in ("add", "sub", "rsub"):
+        alpha = values.pop() if len(values) > 1 else others.pop("alpha", 1)
+        if alpha != 1:  # which torch multiplies in a way of its own
+            return None
     if name == "clamp":
-        values = [*values, None, None][:2]
-        values = [kwargs.get(k, v) for k, v in zip(("min", "max"), values, strict=True)]
-    elif others or (name == "rsub" and alpha != 1):
-        return None
-    return tuple(values) if all(v is None or _real(v) for v in values) else None
+        low, high = [*values, None, None][:2]
+        values = [others.pop("min", low), others.pop("max", high)]
+    return None if others or not all(v is None or _real(v) for v in values) else tuple(values)
 
 
 def _real(value: Any) -> bool:

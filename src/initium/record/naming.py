@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from initium.digest import digest_of
 from initium.errors import InitError
 from initium.initializers import check_tensor
-from initium.record.digest import digest_of
 from initium.record.geometry import Geometry, covers, geometry, where_in
 from initium.record.recorder import Recorder, is_plain
 from initium.record.records import Record

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.utils.dlpack
 from torch import Tensor
+from torch.nn.utils.parametrize import ParametrizationList
 
 from initium.here import recorder_here
 from initium.initializers import TruncNormal
@@ -48,6 +49,7 @@ def _apply() -> None:
     # the values; whoever holds a reference to it reaches this function through it
     _replace(torch.nn.init, "_no_grad_trunc_normal_", _trunc_normal_)
     _replace(torch.utils.dlpack, "to_dlpack", _to_dlpack)
+    _replace(ParametrizationList, "forward", _forward)
 
 
 def _replace(module: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -64,14 +66,25 @@ def _trunc_normal_(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
         recorder = recorder_here()
         if recorder is not None and is_default(generator):
 
-            def run() -> Tensor:
-                return original(tensor, mean, std, a, b, generator)
+            def run(now: Tensor) -> Tensor:
+                return original(now, mean, std, a, b, generator)
 
             if recorder.note_call(tensor, lambda: TruncNormal(mean, std, a, b), run):
                 return tensor
         return original(tensor, mean, std, a, b, generator)
 
     return trunc_normal_
+
+
+def _forward(original: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
+    def forward(self: ParametrizationList) -> Tensor:
+        values = original(self)
+        recorder = recorder_here()
+        if recorder is not None:
+            recorder.computed(values, self)
+        return values
+
+    return forward
 
 
 def _to_dlpack(original: Callable[..., Any]) -> Callable[..., Any]:

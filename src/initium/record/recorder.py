@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from initium.errors import InitError
 from initium.here import HERE
@@ -27,7 +27,7 @@ from initium.streams import Generators, Seed, keys_of
 from initium.writes import CONSTRUCTOR, Capture, Draw, Fill, Write, surviving
 from initium.writing import Target, Writer, write_fill
 
-_PLAIN = frozenset({Tensor, torch.nn.Parameter, torch.nn.Buffer})
+_PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
 
 class Recorder:
@@ -44,6 +44,7 @@ class Recorder:
         by: who is writing now: `constructor` or `user code`.
         info: what the log says of what is written now; empty: its source.
         paused: while set, operations run as if there was no recorder.
+        lost: (parametrization, source) of writes to a tensor that it has computed.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Recorder:
         self.key = keys_of(seed)
         self.draws = 0
         self.parent: Recorder | None = None
+        self.lost: list[tuple[Any, str]] = []
 
     @contextmanager
     def on(self) -> Iterator[None]:
@@ -132,10 +134,16 @@ class Recorder:
         if not whole and not record.born and not record.writes:
             record.dtype = tensor.dtype
         where = None if whole else geometry(tensor)
-        record.note(self._fill(initializer, where, stream))
+        fill = self._fill(initializer, where, stream)
+        record.writes.append(fill)
+        self._check_lost(record, fill.source)
         if whole:
             record.dtype = tensor.dtype
         return True
+
+    def _check_lost(self, record: Record, source: str) -> None:
+        if record.computed is not None:
+            self.lost.append((record.computed, source))
 
     def _fits(self, tensor: Tensor, initializer: Initializer) -> bool:
         try:
@@ -164,7 +172,7 @@ class Recorder:
             self.capture(tensor, type(initializer).__name__)
 
     def note_call(
-        self, tensor: Tensor, make: Callable[[], Initializer], run: Callable[[], Any]
+        self, tensor: Tensor, make: Callable[[], Initializer], run: Callable[[Tensor], Any]
     ) -> bool:
         """Note a whole function as one fill; False: it has to be run."""
         with self.off():
@@ -172,14 +180,23 @@ class Recorder:
                 noted = is_plain(tensor) and self.fill(tensor, make())
             except InitError:
                 return False  # torch shall say what is wrong
-        if noted:
-            self.later(run)
+            if noted:
+                self.later(run, tensor)
         return noted
 
-    def later(self, run: Callable[[], Any]) -> None:
+    def later(self, run: Callable[..., Any], *arguments: Any) -> None:
         """Put an operation off that was noted, where nothing is dropped."""
         if self.program is not None:
-            self.program.add(run)
+            # tensors as they are now: transposed in place or given other data, they would be others
+            now = [a.detach() if isinstance(a, Tensor) else a for a in arguments]
+            self.program.add(partial(run, *now))
+
+    def computed(self, tensor: Tensor, parametrization: nn.Module) -> None:
+        """Note that a parametrization has computed a tensor: what is written to that is lost."""
+        with self.off():
+            own = {p.untyped_storage()._cdata for p in parametrization.parameters() if is_plain(p)}
+            if is_plain(tensor) and tensor.untyped_storage()._cdata not in own:
+                self.record(tensor).computed = parametrization
 
     def follow(self, tensor: Tensor, name: str, arguments: tuple[Any, ...]) -> bool:
         """Note an elementwise operation in place; False: it has to be run."""
@@ -258,9 +275,10 @@ class Recorder:
     def capture(self, tensor: Tensor, reason: str) -> None:
         """From now on, the memory alone knows the values of a tensor's storage."""
         record = self.record(tensor)
-        if record.captured and not record.pending:
+        if record.captured and not record.pending and record.base.by == self.by:  # type: ignore[union-attr]
             return
         said = source()
+        self._check_lost(record, said)
         info = self.info or f"Initialized by {said}"
         record.writes.append(Capture(self.next_order(), said, info, reason, by=self.by))
         record.dtype = tensor.dtype if record.path is None else record.dtype
@@ -268,21 +286,29 @@ class Recorder:
 
     def finish_program(self) -> None:
         """Run what `exact` has put off."""
-        if self.program is not None:
-            with self.off():
-                self.program.run()
+        if self.program is None:
+            return
+        with self.off():
+            for record in self.records.values():
+                memory = None if record.born or not record.writes else record.memory()
+                if memory is not None:
+                    record.save(memory)
+            self.program.run()
 
     def commit(self, planned: Iterable[Tensor]) -> None:
         """Make the memory of tensors that no plan is of what the notes say.
 
-        That of planned tensors, if it was there before, is put back until the plan is carried out.
+        That of planned tensors, if it was there before, is put back until the plan is carried out;
+        with `exact` all is carried out already.
         """
+        if self.program is not None:
+            planned = ()
         kept = {tensor.untyped_storage()._cdata for tensor in planned if is_plain(tensor)}
         for storage, record in list(self.records.items()):
             if storage not in kept:
-                record.before = None
                 if record.pending and (memory := record.memory()) is not None:
                     self.settle(record, memory)
+                record.before = None
         self.restore()
 
     def restore(self) -> None:

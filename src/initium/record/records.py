@@ -29,6 +29,8 @@ class Record:
         shape: of the tensor that the writes are of; None: the storage from end to end.
         path: the tensor's name in a model, where that is known already.
         before: (memory, its bytes before the recording wrote to it), where it is not its own.
+        held: keeps the storage itself, where it is not the recording's own.
+        computed: the parametrization that has just computed the values from other tensors.
     """
 
     weak: Any
@@ -40,12 +42,20 @@ class Record:
     shape: Geometry | None = None
     path: str | None = None
     before: tuple[Tensor, Tensor] | None = None
+    held: Any = None
+    computed: Any = None
 
     @classmethod
     def of(cls, tensor: Tensor, born: bool) -> Record:
         """The record of the storage of a tensor, to which nothing was written yet."""
-        weak = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-        return cls(weak, born, tensor.dtype)
+        storage = tensor.untyped_storage()
+        weak = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+        record = cls(weak, born, tensor.dtype)
+        if not born:
+            record.held = storage  # what is noted must be written, though nobody holds it any more
+            # memory that others own, too (an array of NumPy), can be written without our seeing it
+            record.escaped = not tensor.is_meta and not storage.resizable()
+        return record
 
     @property
     def pending(self) -> bool:
@@ -62,10 +72,6 @@ class Record:
     def captured(self) -> bool:
         """Whether the memory alone knows the values."""
         return isinstance(self.base, Capture)
-
-    def note(self, fill: Fill) -> None:
-        """Add a write."""
-        self.writes.append(fill)
 
     def follow(
         self,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -16,7 +15,7 @@ from initium.config import InitCfg
 from initium.errors import InitError, InitTypeError, listing
 from initium.here import unseen
 from initium.placing import place
-from initium.planning import Declaring, Plan, Planner, declare, remember
+from initium.planning import Declaring, Plan, Planner, declare, plan_of, remember, remember_plan
 from initium.record import Recorder, is_plain
 from initium.report import Report
 from initium.seeds import fresh_seed
@@ -25,8 +24,6 @@ from initium.tree import Slot, Tree, is_lazy
 from initium.writes import RULE, Write
 
 Model = TypeVar("Model", bound=nn.Module)
-# kept outside of the models: nothing of ours hangs on them
-_PLANS: WeakKeyDictionary[nn.Module, Plan] = WeakKeyDictionary()
 
 
 def build(
@@ -52,7 +49,8 @@ def build(
             which is left alone otherwise.
         init_cfg: a rule, or a list of rules in rising precedence. Where the model is a
             `BaseModule`, what it declares itself comes after them.
-        dtype: of floating-point parameters and buffers, as `model.to(dtype)` would make them.
+        dtype: of floating-point parameters and buffers. Values are what `model.to(dtype)` would
+            make of them, kept within the bounds of their distribution.
         device: where they shall be. `'meta'`: without memory, for `materialize`.
         strict: what would be a warning is an error: a rule without effect, a tensor that is never
             written.
@@ -74,19 +72,16 @@ def build(
             "exact=True runs everything as the constructor does, which needs memory: say "
             "device='cpu', or leave exact out"
         )
-    with unseen():
-        seed = fresh_seed() if seed is None and not exact else seed
-        check_seed(0 if seed is None else seed)
-    recorder = Recorder(0 if seed is None else seed, exact=exact)
-    with recorder.on():
+    recorder = _recorder(seed, exact)
+    with _undone_on_error(recorder), recorder.on():
         model = factory()
     with unseen():
         if not isinstance(model, nn.Module):
             raise InitTypeError(f"the factory must return a torch.nn.Module, but got {model!r}")
-        planner = Planner(model, seed, "torch" if exact else "philox", recorder)
+        planner = _planner(model, recorder)
         plan = _planned(planner, recorder, init_cfg, strict, cover)
         announce(plan)
-        _PLANS[model] = plan
+        remember_plan(model, plan)
         if exact:
             model.to(device=device, dtype=dtype)
         elif device is not None or dtype is not None:
@@ -97,6 +92,29 @@ def build(
         for done, paths in planner.done():
             remember(done, paths)
     return model
+
+
+def _recorder(seed: Seed | None, exact: bool) -> Recorder:
+    if seed is None and not exact:
+        seed = fresh_seed()  # within an outer recording, from its own randomness
+    check_seed(0 if seed is None else seed)
+    return Recorder(0 if seed is None else seed, exact=exact)
+
+
+def _planner(model: nn.Module, recorder: Recorder, name: str = "") -> Planner:
+    if recorder.program is not None:
+        return Planner(model, None, "torch", recorder)
+    return Planner(model, (recorder.seed, name) if name else recorder.seed, recorder=recorder)
+
+
+@contextmanager
+def _undone_on_error(recorder: Recorder) -> Iterator[None]:
+    """Put memory back that was there before, where the code that is recorded fails."""
+    try:
+        yield
+    except BaseException:
+        recorder.restore()
+        raise
 
 
 def _planned(
@@ -122,11 +140,14 @@ def _planned(
 
 def _there(recorder: Recorder, slot: Slot, writes: list[Write]) -> bool:
     """Whether the memory of a tensor has its values already."""
+    if slot.tensor.is_meta:
+        return True  # the constructor's own wish
     if not is_plain(slot.tensor) or any(write.by == RULE for write in writes):
         return False
     record = recorder.known(slot.tensor)
-    exact = recorder.program is not None
-    return record is not None and record.born and (exact or not record.pending)
+    if recorder.program is not None:
+        return True
+    return record is not None and record.born and not record.pending
 
 
 class Recording:
@@ -149,16 +170,8 @@ class Recording:
         return model
 
     def _plans(self) -> list[tuple[nn.Module, Plan]]:
-        seed = self._recorder.seed
-        rng = "torch" if self._recorder.program is not None else "philox"
-        found, planners = [], []
-        for model, name in self._named:
-            own = None if rng == "torch" else (seed, name) if name else seed
-            planners.append(Planner(model, own, rng, self._recorder, joined=False))
-        for planner in planners:
-            planner.user_code.confirmed = True
-            found.append((planner.tree.root, planner.plan()))
-        return found
+        planners = [_planner(model, self._recorder, name) for model, name in self._named]
+        return [(planner.tree.root, planner.plan()) for planner in planners]
 
 
 @contextmanager
@@ -181,42 +194,18 @@ def recording(*, seed: Seed | None = None, exact: bool = False) -> Iterator[Reco
     >>> plan_of(critic)["bias"].what, bool(actor.weight.eq(critic.weight).any())
     ('Constant(val=0)', False)
     """
-    with unseen():
-        seed = fresh_seed() if seed is None and not exact else seed
-        check_seed(0 if seed is None else seed)
-    recorder = Recorder(0 if seed is None else seed, exact=exact)
+    recorder = _recorder(seed, exact)
     made = Recording(recorder)
-    try:
-        with recorder.on():
-            yield made
-    except BaseException:
-        recorder.restore()
-        raise
+    with _undone_on_error(recorder), recorder.on():
+        yield made
     with unseen():
         recorder.finish_program()
         plans = made._plans()
         recorder.commit(slot.tensor for model, _ in plans for slot in Tree(model).slots)
         for model, plan in plans:
             announce(plan)
-            _PLANS[model] = plan
+            remember_plan(model, plan)
             apply_where(plan, model, lambda slot, writes: not _there(recorder, slot, writes))
-
-
-def plan_of(model: nn.Module) -> Plan:
-    """The plan that a model was built by, or recorded.
-
-    Raises:
-        InitError: there is none.
-
-    >>> print(plan_of(build(lambda: nn.LayerNorm(3), seed=0))["weight"])
-    weight Constant(val=1.0)
-    """
-    if model not in _PLANS:
-        raise InitError(
-            f"there is no plan of this {type(model).__name__}: initium.build(factory) makes one, and "
-            "initium.plan(model, init_cfg) plans rules for a model that is there"
-        )
-    return _PLANS[model]
 
 
 def materialize(
@@ -254,18 +243,18 @@ def materialize(
         _check_complete(plan, Tree(model))
         to_do(plan, Tree(model), on_meta=True)
         place(model, torch.get_default_device() if device is None else device, only_meta=True)
-        _PLANS[model] = plan
+        remember_plan(model, plan)
     return apply(plan, model)
 
 
 def _check_complete(plan: Plan, tree: Tree) -> None:
-    known = {finding.kind for finding in plan.findings}
-    missing = [
-        slot.name
-        for slot in tree.slots
-        if slot.tensor.is_meta and not is_lazy(slot.tensor)
-        and (slot.name not in plan or (not plan[slot.name].carried_out and "unwritten" not in known))
-    ]  # fmt: skip
+    """Raise where a tensor on `meta` would get memory but no values, and the plan did not say so."""
+    said = any(finding.kind == "unwritten" for finding in plan.findings)
+    missing = []
+    for slot in tree.slots:
+        if slot.tensor.is_meta and not is_lazy(slot.tensor) and slot.tensor.numel():
+            written = slot.name in plan and (plan[slot.name].carried_out or said)
+            missing += [] if written else [slot.name]
     if missing:
         raise InitError(
             f"the plan says nothing of {len(missing)} tensors on meta, which would be uninitialised "

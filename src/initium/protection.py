@@ -1,0 +1,150 @@
+"""Tensors that rules and user code may not write to any more: loaded ones, and protected ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from torch import nn
+
+from initium.digest import digest_of
+from initium.errors import InitError, InitNameError, did_you_mean, located
+from initium.here import HERE, unseen
+from initium.selectors import compile_pattern, matches
+from initium.tree import Slot, Tree
+from initium.writes import Load, Write, is_keep, surviving
+
+
+@dataclass(frozen=True)
+class Protected:
+    """Why a tensor is protected.
+
+    Attributes:
+        source: who asked for it, or what was loaded.
+        digest: of its values at that time.
+        loaded: whether it came from a checkpoint; another checkpoint may replace it.
+    """
+
+    source: str
+    digest: str
+    loaded: bool = False
+
+
+# by the module that holds the tensor; kept outside of the modules: nothing of ours hangs on them
+_PROTECTED: WeakKeyDictionary[nn.Module, dict[str, Protected]] = WeakKeyDictionary()
+
+
+def protect(model: nn.Module, names: str | Iterable[str] = "**.*") -> list[str]:
+    """Make it an error for a rule, or for recorded user code, to write to tensors of a model.
+
+    What `Pretrained` has loaded is protected already. Training, and writes by hand, go on as they
+    are; `verify` tells whether the values are still those of now.
+
+    Args:
+        model: whose tensors are protected.
+        names: a pattern on dotted names, or several (see `initium.selectors`); left out: all.
+
+    Returns:
+        the names of the protected tensors.
+
+    Raises:
+        InitNameError: a RuntimeError; a pattern matches nothing.
+
+    >>> import initium
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    >>> protect(model, "0.*")
+    ['0.weight', '0.bias']
+    >>> initium.initialize(model, dict(type="Normal", layer="Linear"))
+    Traceback (most recent call last):
+    initium.errors.InitError: 0.weight: ... is protected ...
+    """
+    with unseen():
+        slots = _named(model, names)
+        for slot in slots:
+            _set(slot, Protected(f"protect(), as {slot.name}", digest_of(slot.tensor)))
+    return [slot.name for slot in slots]
+
+
+def unprotect(model: nn.Module, names: str | Iterable[str] = "**.*") -> list[str]:
+    """Allow writes again; arguments, result and errors as in `protect`.
+
+    User code calls it within `init_weights` before it writes to what a checkpoint has loaded.
+
+    >>> model = nn.Linear(2, 2)
+    >>> protect(model), unprotect(model, "bias")
+    (['weight', 'bias'], ['bias'])
+    """
+    with unseen():
+        slots = _named(model, names)
+        for slot in slots:
+            for place in slot.places():
+                _PROTECTED.get(place.owner, {}).pop(place.local, None)
+        if HERE.planner is not None:
+            HERE.planner.release((id(slot.owner), slot.local) for slot in slots)
+    return [slot.name for slot in slots]
+
+
+def protect_loaded(slot: Slot, load: Load) -> None:
+    """Protect what was just loaded."""
+    source = f"loaded by {load.source} from {load.checkpoint}: {load.key}"
+    _set(slot, Protected(source, digest_of(slot.tensor), loaded=True))
+
+
+def protection_of(slot: Slot) -> Protected | None:
+    """Why a tensor is protected; None: it is not."""
+    found = (_PROTECTED.get(place.owner, {}).get(place.local) for place in slot.places())
+    return next((protected for protected in found if protected is not None), None)
+
+
+def check_writes(slot: Slot, writes: Sequence[Write]) -> None:
+    """Raise where writes would change what is protected, or what one of them has loaded.
+
+    Raises:
+        InitError: naming both sources.
+    """
+    guard, rule = protection_of(slot), ""
+    # another checkpoint may have the last word over what one has loaded
+    reloaded = bool(writes) and isinstance(surviving(writes)[-1], Load)
+    for write in writes:
+        if is_keep(write) or (rule and write.source.startswith(f"{rule}, override ")):
+            continue  # a rule's own override is meant to beat it
+        if guard is not None and not (guard.loaded and reloaded):
+            _refuse(slot, guard.source, write)
+        if isinstance(write, Load):
+            rule = write.source
+            guard = Protected(f"loaded by {rule} from {write.checkpoint}", "", loaded=True)
+
+
+def _refuse(slot: Slot, source: str, write: Write) -> None:
+    with located(slot.name):
+        raise InitError(
+            f"it is protected ({source}), but {write.source} would write {write} to it; leave it "
+            f"out there, or call initium.unprotect(model, {slot.name!r}) first"
+        )
+
+
+def _set(slot: Slot, protected: Protected) -> None:
+    for place in slot.places():
+        _PROTECTED.setdefault(place.owner, {})[place.local] = protected
+
+
+def _named(model: nn.Module, names: str | Iterable[str]) -> list[Slot]:
+    tree = Tree(model)
+    found: dict[Slot, None] = {}
+    for text in [names] if isinstance(names, str) else names:
+        pattern = compile_pattern(text)
+        matched = [slot for slot in tree.slots if _matches(pattern, slot)]
+        if not matched:
+            raise InitNameError(
+                f"{text!r} matches no tensor of {type(model).__name__}."
+                f"{did_you_mean(text, (slot.path for slot in tree.slots))}"
+            )
+        found.update(dict.fromkeys(matched))
+    return list(found)
+
+
+def _matches(pattern: re.Pattern[str], slot: Slot) -> bool:
+    names = (name for place in slot.places() for name in (place.path, place.name))
+    return any(matches(pattern, name) for name in names)

@@ -1,0 +1,155 @@
+"""Proof that a model is as its plan says: no gaps, no strays, spreads as they must be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from initium.digest import digest_of
+from initium.errors import InitError, listing
+from initium.here import unseen
+from initium.initializers import Chain
+from initium.planning import Plan, plan_of
+from initium.protection import protection_of
+from initium.streams import Distribution, Normal, TruncNormal, Uniform
+from initium.tree import Slot, Tree, is_lazy
+from initium.writes import Capture, Fill, Line, Load, Write, is_keep
+
+# Standard errors that a mean or a spread may be off: in 1e9 tensors, about one is.
+SIGMAS = 6.0
+
+
+def verify(model: nn.Module, plan: Plan | None = None) -> int:
+    """Check every tensor of a model that was just initialised against its plan.
+
+    No tensor is on `meta`. No value is NaN or infinite that the plan did not ask for. Constants are
+    what they should be; drawn values lie within their bounds, and their mean and standard deviation
+    within what their number allows; what was loaded, captured or protected is still the same.
+
+    Args:
+        model: before its first training step.
+        plan: None: the one that it was last initialised by.
+
+    Returns:
+        how many tensors were checked.
+
+    Raises:
+        InitError: naming each tensor that is not as planned, with what was found.
+
+    >>> import initium
+    >>> model = initium.build(lambda: nn.Linear(30, 40), seed=0)
+    >>> verify(model)
+    2
+    >>> _ = model.bias.data.fill_(float("nan"))
+    >>> verify(model)
+    Traceback (most recent call last):
+    initium.errors.InitError: 1 of 2 tensors are not as planned: bias: 40 values are NaN or infinite
+    """
+    with unseen(), torch.no_grad():
+        plan = plan_of(model) if plan is None else plan
+        slots = {slot.name: slot for slot in Tree(model).slots}
+        found = [
+            f"{name}: the model has no such tensor" for name in plan.lines if name not in slots
+        ]
+        checked = [(slots[line.name], line) for line in plan if line.name in slots]
+        for slot, line in checked:
+            problem = next(_problems(slot, line), None)
+            found += [f"{slot.name}: {problem}"] if problem else []
+    if found:
+        raise InitError(f"{len(found)} of {len(plan)} tensors are not as planned: {listing(found)}")
+    return len(checked)
+
+
+def _problems(slot: Slot, line: Line) -> Iterator[str]:
+    tensor = slot.tensor
+    if is_lazy(tensor):
+        return
+    if tensor.is_meta:
+        yield "it is on meta, without memory"
+        return
+    guard = protection_of(slot)
+    if guard is not None and guard.digest != digest_of(tensor):
+        yield f"it has changed since it was {guard.source}"
+    left = line.carried_out
+    for i, write in enumerate(left):
+        yield from _of_write(_written(tensor.detach(), write, left[i + 1 :]), write)
+    if not left or is_keep(left[0]):
+        yield from _not_finite(tensor)
+
+
+def _written(tensor: Tensor, write: Write, later: list[Write]) -> Tensor:
+    """The elements that a write has given their values: not those that later ones have."""
+    own = [w for w in later if isinstance(w, Fill) and w.where is not None]
+    if not own:
+        return tensor if write.where is None else write.where.of(tensor)
+    mask = torch.zeros(tensor.shape, dtype=torch.bool, device=tensor.device)
+    (mask if write.where is None else write.where.of(mask)).fill_(True)
+    for after in own:
+        after.where.of(mask).fill_(False)
+    return tensor[mask]
+
+
+def _of_write(values: Tensor, write: Write) -> Iterator[str]:
+    if isinstance(write, Capture):
+        if write.digest and write.digest != digest_of(values):
+            yield f"it is not what {write.source} computed"
+    elif isinstance(write, Load):
+        yield from _not_finite(values)
+    elif not write.initializer.random:
+        yield from _not_constant(values, write)
+    else:
+        yield from _not_finite(values)
+        if values.numel() and not isinstance(write.initializer, Chain):
+            drawn = write.initializer.draws(tuple(values.shape) or (1,))
+            if isinstance(drawn, Distribution):
+                yield from _not_drawn(values, drawn)
+
+
+def _not_finite(values: Tensor) -> Iterator[str]:
+    if values.is_floating_point() or values.is_complex():
+        bad = int((~torch.isfinite(values.float() if values.element_size() == 1 else values)).sum())
+        if bad:
+            yield f"{bad} values are NaN or infinite"
+
+
+def _not_constant(values: Tensor, write: Fill) -> Iterator[str]:
+    wanted = write.initializer.draws(tuple(values.shape))
+    if wanted is None:
+        return
+    expected = torch.full_like(values, wanted)  # type: ignore[arg-type]  # a number
+    if not torch.allclose(values.double(), expected.double(), rtol=0, atol=0, equal_nan=True):
+        yield f"not every value is {wanted}"
+
+
+def _not_drawn(values: Tensor, drawn: Distribution) -> Iterator[str]:
+    n, values = values.numel(), values.double()
+    precision = torch.finfo(values.dtype).eps
+    low, high, mean = _bounds(drawn)
+    if (values.min() < low - precision * abs(low)) or (values.max() > high + precision * abs(high)):
+        yield f"a value lies outside of [{low}, {high}]"
+    std = drawn.std_of_values()
+    if n < 2 or mean is None:
+        return
+    error = SIGMAS * std / math.sqrt(n)
+    got = values.mean().item(), values.std().item()
+    if abs(got[0] - mean) > error + 1e-3 * std:
+        yield f"its mean is {got[0]:.4g}, but should be {mean:.4g} ± {error:.2g}"
+    # of these distributions the normal one has the largest fourth moment: 3 std⁴
+    spread = SIGMAS * std / math.sqrt(2 * (n - 1)) * (2 if n < 100 else 1.1)
+    if abs(got[1] - std) > spread + 4e-3 * std:  # which rounding to bfloat16 may add
+        yield f"its standard deviation is {got[1]:.4g}, but should be {std:.4g} ± {spread:.2g}"
+
+
+def _bounds(drawn: Distribution) -> tuple[float, float, float | None]:
+    """(lowest, highest, mean) of the values; the mean of a lopsided distribution is not known."""
+    if isinstance(drawn, Normal):
+        reach = 9 * drawn.std  # what the streams can give
+        return drawn.mean - reach, drawn.mean + reach, drawn.mean
+    if isinstance(drawn, Uniform):
+        return drawn.a, drawn.b, (drawn.a + drawn.b) / 2
+    assert isinstance(drawn, TruncNormal)
+    even = math.isclose(drawn.a + drawn.b, 2 * drawn.mean, abs_tol=1e-9 * abs(drawn.std))
+    return drawn.a, drawn.b, drawn.mean if even else None
