@@ -72,7 +72,7 @@ def build(
             "exact=True runs everything as the constructor does, which needs memory: say "
             "device='cpu', or leave exact out"
         )
-    recorder = _recorder(seed, exact)
+    recorder = _recorder(seed, exact, builds=True)
     with _undone_on_error(recorder), recorder.on():
         model = factory()
     with unseen():
@@ -94,11 +94,11 @@ def build(
     return model
 
 
-def _recorder(seed: Seed | None, exact: bool) -> Recorder:
+def _recorder(seed: Seed | None, exact: bool, builds: bool = False) -> Recorder:
     if seed is None and not exact:
         seed = fresh_seed()  # within an outer recording, from its own randomness
     check_seed(0 if seed is None else seed)
-    return Recorder(0 if seed is None else seed, exact=exact)
+    return Recorder(0 if seed is None else seed, exact=exact, builds=builds)
 
 
 def _planner(model: nn.Module, recorder: Recorder, name: str = "") -> Planner:
@@ -198,7 +198,7 @@ def recording(*, seed: Seed | None = None, exact: bool = False) -> Iterator[Reco
     made = Recording(recorder)
     with _undone_on_error(recorder), recorder.on():
         yield made
-    with unseen():
+    with unseen(), _undone_on_error(recorder):
         recorder.finish_program()
         plans = made._plans()
         recorder.commit(slot.tensor for model, _ in plans for slot in Tree(model).slots)

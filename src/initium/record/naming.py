@@ -51,7 +51,7 @@ def _apart(recorder: Recorder, slot: Slot, record: Record | None) -> list[Write]
     if not is_plain(tensor):
         return []
     if record is None:
-        return [_capture(recorder, tensor, None, FOREIGN)]
+        return [_capture(recorder, tensor, None, FOREIGN)] if recorder.builds else []
     mine = _in_terms_of(tensor, record.writes, record)
     return mine if mine is not None else [_captured(recorder, tensor, record)]
 

@@ -39,6 +39,7 @@ class Recorder:
         next_order: numbers the writes; shared with the plan that they become part of.
         prior: asked for the record of memory that was there before: what is planned for it.
         exact: nothing is dropped; everything runs in program order on torch's generators.
+        builds: whether a model comes out of it, every tensor of which the plan shall have.
 
     Attributes:
         by: who is writing now: `constructor` or `user code`.
@@ -54,10 +55,12 @@ class Recorder:
         next_order: Callable[[], int] | None = None,
         prior: Callable[[int], Record | None] = lambda _: None,
         exact: bool = False,
+        builds: bool = False,
     ) -> None:
         self.seed = seed
         self.program = Program() if exact else None
         self.generators = generators
+        self.builds = builds
         self.next_order = next_order or count(1).__next__
         self.prior = prior
         self.random = OwnRandomness(seed)
