@@ -16,7 +16,7 @@ from initium.initializers import Constant, Initializer, Keep
 CONSTRUCTOR, RULE, USER_CODE = "constructor", "rule", "user code"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Draw:
     """One drawing of a random stream, which has no name yet.
 
@@ -28,7 +28,7 @@ class Draw:
     seed: Any = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Where:
     """A part of a tensor: for each dimension (first, end, step), or None for all of it.
 
@@ -53,7 +53,7 @@ def _slice_text(part: tuple[int, int, int] | None) -> str:
     return str(first) if end - first == 1 else f"{first}:{end}" + (f":{step}" if step > 1 else "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fill:
     """A tensor, or a part of it, gets the values of an initializer.
 
@@ -82,7 +82,7 @@ class Fill:
         return f"{self.initializer}{copied}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Load:
     """A tensor gets the values of a key of a checkpoint."""
 
@@ -104,7 +104,7 @@ class Load:
         return f"Pretrained({self.key})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Capture:
     """A tensor gets the very values that code has computed for it.
 
@@ -171,7 +171,7 @@ def _repeats(write: Write, left: list[Write]) -> bool:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """What a plan says of one tensor.
 
@@ -233,7 +233,7 @@ class Line:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something that a reader of the plan should know.
 

@@ -42,6 +42,13 @@ _BY_NAME = {f"aten::{name}": kind for kind, names in _NAMES.items() for name in 
 
 
 @cache
+def name_of(func: Any) -> str:
+    """The name of an operation, without its namespace and overload: `normal_`."""
+    name: str = func._schema.name
+    return name.removeprefix("aten::")
+
+
+@cache
 def kind_of(func: Any) -> Kind:
     """The kind of an operation.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # the documented way
 
 from initium.initializers import Constant, Initializer, Normal, Uniform
 from initium.record import patches, reserve
-from initium.record.kinds import Kind, kind_of
+from initium.record.kinds import Kind, kind_of, name_of
 from initium.record.random import is_default
 from initium.record.recorder import Recorder, is_all, is_plain
 
@@ -38,7 +39,8 @@ READS = frozenset((Tensor.tolist, Tensor.__deepcopy__))
 @contextmanager
 def watching(recorder: Recorder) -> Iterator[None]:
     """Tell the recorder of all that this thread does with tensors."""
-    with patches.applied(), _Operations(recorder), _Escapes(recorder):
+    hide_from_compiler()
+    with patches.applied(hide_from_compiler), _Operations(recorder), _Escapes(recorder):
         yield
 
 
@@ -63,6 +65,11 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
         super().__init__()  # type: ignore[no-untyped-call]  # torch's is untyped
         self.recorder = recorder
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # torch would import its compiler to hide this from it, which takes seconds
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
@@ -75,6 +82,16 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
             return _HANDLERS[kind_of(func)](recorder, func, args, kwargs)
         finally:
             recorder.paused = False
+
+
+_IN_THE_OPEN = _Operations.__torch_dispatch__
+
+
+def hide_from_compiler() -> None:
+    """Have torch's compiler, once it is loaded, not look into the recorder."""
+    if "torch._dynamo" in sys.modules and _Operations.__torch_dispatch__ is _IN_THE_OPEN:
+        hidden = torch.compiler.disable(_IN_THE_OPEN)  # type: ignore[no-untyped-call]  # torch's
+        _Operations.__torch_dispatch__ = hidden  # type: ignore[method-assign]
 
 
 Args = tuple[Any, ...]
@@ -112,7 +129,7 @@ def _empty(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
 
 def _full(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """A new tensor of one value: zeros, ones, full and their relatives."""
-    name = func._schema.name.removeprefix("aten::")
+    name = name_of(func)
     value = args[-1] if "full" in name else (1 if "ones" in name else 0)
     rest = args[:-1] if "full" in name else args
     if name == "full" and kwargs.get("dtype") is None:
@@ -142,7 +159,7 @@ def _born(
     """A new tensor whose values are noted: it is allocated, as `torch.empty` would."""
     if initializer is None or kwargs.get("layout") not in (None, torch.strided):
         return _other(recorder, func, args, kwargs)
-    name = func._schema.name.removeprefix("aten::")
+    name = name_of(func)
     empty = aten.empty_like.default if name.endswith("_like") else aten.empty.memory_format
     if name.startswith("new_"):
         empty = aten.new_empty.default
@@ -175,16 +192,20 @@ def _fill(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
 
 
 def _initializer(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Initializer | None:
-    name = func._schema.name.removeprefix("aten::")
-    if not is_default(kwargs.get("generator")):
+    name = name_of(func)
+    if kwargs and not is_default(kwargs.get("generator")):
         return None  # the user's own generator: it shall be drawn from, now
     if name == "zero_":
         return Constant(0)
     if name == "fill_":
         return _constant(recorder, args[1])
-    numbers = [*args[1:], *((0, 1)[len(args) - 1 :])]
+    return _distribution(name, *args[1:])
+
+
+@lru_cache(maxsize=4096)
+def _distribution(name: str, first: Any = 0, second: Any = 1) -> Initializer | None:
     try:
-        return (Normal if name == "normal_" else Uniform)(*numbers)
+        return (Normal if name == "normal_" else Uniform)(first, second)
     except ValueError:  # torch shall say what is wrong
         return None
 
@@ -200,7 +221,7 @@ def _constant(recorder: Recorder, value: Any) -> Initializer | None:
 
 def _pointwise_(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """Elementwise in place, with scalars only."""
-    name = func._schema.name.removeprefix("aten::").removesuffix("_")
+    name = name_of(func).removesuffix("_")
     arguments = _scalars(name, args, kwargs)
     if arguments is not None and is_plain(args[0]) and recorder.follow(args[0], name, arguments):
         recorder.later(partial(func, **kwargs), *args)
@@ -210,7 +231,7 @@ def _pointwise_(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> An
 
 def _pointwise(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """Elementwise into a new tensor, with scalars only; a copy; a cast."""
-    name = func._schema.name.removeprefix("aten::")
+    name = name_of(func)
     copy = name in ("clone", "_to_copy")
     arguments = () if copy else _scalars(name, args, kwargs)
     if arguments is None or not is_plain(args[0]) or not _copyable(recorder, args[0], kwargs):
@@ -267,7 +288,7 @@ def _other(
     for tensor in written:
         recorder.record(tensor).save(tensor)
     result = _run(recorder, func, args, kwargs)
-    name = func._schema.name.removeprefix("aten::")
+    name = name_of(func)
     for tensor in written:
         recorder.capture(tensor, name)
     for out in _tensors([result]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -26,13 +27,16 @@ _ORIGINALS: dict[tuple[Any, str], Any] = {}
 
 
 @contextmanager
-def applied() -> Iterator[None]:
-    """Have the replacements in place; several threads may."""
+def applied(compiled: Callable[[], None]) -> Iterator[None]:
+    """Have the replacements in place; several threads may.
+
+    `compiled` is told when `torch.compile` was called.
+    """
     global _USERS
     with _LOCK:
         _USERS += 1
         if _USERS == 1:
-            _apply()
+            _apply(compiled)
     try:
         yield
     finally:
@@ -44,12 +48,13 @@ def applied() -> Iterator[None]:
                     setattr(module, name, original)
 
 
-def _apply() -> None:
+def _apply(compiled: Callable[[], None]) -> None:
     # trunc_normal_ draws again and again until every value lies within its bounds, which it asks
     # the values; whoever holds a reference to it reaches this function through it
     _replace(torch.nn.init, "_no_grad_trunc_normal_", _trunc_normal_)
     _replace(torch.utils.dlpack, "to_dlpack", _to_dlpack)
     _replace(ParametrizationList, "forward", _forward)
+    _replace(torch, "compile", partial(_compile, compiled))
 
 
 def _replace(module: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -85,6 +90,16 @@ def _forward(original: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
         return values
 
     return forward
+
+
+def _compile(compiled: Callable[[], None], original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    def compile(*arguments: Any, **options: Any) -> Any:
+        result = original(*arguments, **options)
+        compiled()
+        return result
+
+    return compile
 
 
 def _to_dlpack(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from initium.errors import InitError
 from initium.here import HERE
-from initium.initializers import Initializer, check_tensor
+from initium.initializers import Constant, Initializer, Normal, TruncNormal, Uniform, check_tensor
 from initium.record.geometry import covers, geometry
 from initium.record.program import Program
 from initium.record.random import OwnRandomness
@@ -27,6 +27,8 @@ from initium.streams import Generators, Seed, keys_of
 from initium.writes import CONSTRUCTOR, Capture, Draw, Fill, Write, surviving
 from initium.writing import Target, Writer, write_fill
 
+# what they draw does not depend on the shape of the tensor
+_SHAPELESS = (Constant, Normal, TruncNormal, Uniform)
 _PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
 
@@ -130,7 +132,7 @@ class Recorder:
         """Note a fill of a tensor, which may be a view; False: it has to be run."""
         record = self.record(tensor)
         whole = covers(tensor, tensor.untyped_storage().nbytes())
-        if record.escaped or not self._fits(tensor, initializer):
+        if record.escaped or not _fits(tensor, initializer):
             return False
         if not whole and (record.captured or tensor.dtype != record.dtype):
             return False
@@ -147,13 +149,6 @@ class Recorder:
     def _check_lost(self, record: Record, source: str) -> None:
         if record.computed is not None:
             self.lost.append((record.computed, source))
-
-    def _fits(self, tensor: Tensor, initializer: Initializer) -> bool:
-        try:
-            check_tensor(tensor, initializer)
-        except InitError:
-            return False  # torch shall say what is wrong, or knows how
-        return True
 
     def _fill(self, initializer: Initializer, where: Any, stream: Any) -> Fill:
         said = source()
@@ -218,7 +213,7 @@ class Recorder:
         alike = target.shape == values.shape and is_all(target) and is_all(values)
         fills = source_record.copies() if alike and source_record.dtype == values.dtype else None
         fills = None if fills is None else converted(fills, values.dtype, target.dtype)
-        if fills is None or not all(self._fits(target, fill.initializer) for fill in fills):
+        if fills is None or not all(_fits(target, fill.initializer) for fill in fills):
             return False
         record.writes += [replace(fill, order=self.next_order()) for fill in fills]
         record.dtype = target.dtype
@@ -322,6 +317,25 @@ class Recorder:
                 with torch.no_grad():
                     memory.copy_(values)
                 record.before = None
+
+
+def _fits(tensor: Tensor, initializer: Initializer) -> bool:
+    if tensor.is_contiguous() and isinstance(initializer, _SHAPELESS):
+        return _fits_dtype(initializer, tensor.dtype)
+    return _passes(tensor, initializer)
+
+
+@lru_cache(maxsize=4096)
+def _fits_dtype(initializer: Initializer, dtype: torch.dtype) -> bool:
+    return _passes(torch.empty(2, dtype=dtype, device="cpu"), initializer)
+
+
+def _passes(tensor: Tensor, initializer: Initializer) -> bool:
+    try:
+        check_tensor(tensor, initializer)
+    except InitError:
+        return False  # torch shall say what is wrong, or knows how
+    return True
 
 
 def is_all(tensor: Tensor) -> bool:

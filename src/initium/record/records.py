@@ -15,7 +15,7 @@ from initium.record.geometry import Geometry, all_of
 from initium.writes import Capture, Fill, Write, surviving
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Record:
     """A storage and the writes to it, noted but not run.
 
