@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import torch
@@ -53,12 +53,21 @@ def apply(plan: Plan, model: nn.Module) -> Report:
 
 
 def apply_where(
-    plan: Plan, model: nn.Module, wanted: Callable[[Slot, list[Write]], bool]
+    plan: Plan,
+    model: nn.Module,
+    wanted: Callable[[Slot, list[Write]], bool],
+    tree: Tree | None = None,
 ) -> Report:
-    """Carry out a plan for the tensors that are `wanted`; the others have their values."""
+    """Carry out a plan for the tensors that are `wanted`; the others have their values.
+
+    With the tree that it was just made of, what was checked then is not checked again.
+    """
     recorder = recorder_here()
     with unseen():
-        todo = to_do(plan, Tree(model), wanted=wanted)
+        if tree is None:
+            todo = to_do(plan, Tree(model), wanted=wanted)
+        else:
+            todo = _in_order(_planned(plan, tree, wanted))
         if recorder is None:
             report = _carry_out(plan, todo)
             remember_plan(model, replace(plan, seed=report.seed))
@@ -125,6 +134,23 @@ def to_do(
             check_writes(slot, writes)
             with located(line.name):
                 found.append((slot, [_ready(slot.tensor, w, files) for w in writes]))
+    return _in_order(found)
+
+
+def _planned(
+    plan: Plan, tree: Tree, wanted: Callable[[Slot, list[Write]], bool]
+) -> Iterator[tuple[Slot, list[Write]]]:
+    """What is to be written to the tensors that a plan was just made of."""
+    for slot in tree.slots:
+        line = plan.lines.get(slot.name)
+        writes = [] if line is None else line.carried_out
+        if line is not None and writes and wanted(slot, writes):
+            with located(line.name):
+                _check_place(slot.tensor, line, on_meta=False)
+            yield slot, writes
+
+
+def _in_order(found: Iterable[tuple[Slot, list[Write]]]) -> list[tuple[Slot, list[Write]]]:
     # torch's generators draw in this order; a stable sort: within one rule, the model's order
     return sorted(found, key=lambda item: item[1][0].order)
 

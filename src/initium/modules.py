@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from initium.apply import announce, apply
+from initium.apply import announce, apply_where
 from initium.errors import InitWarning
 from initium.here import HERE, recorder_here, unseen
 from initium.planning import Declaring, Planner, include, remember
@@ -133,7 +133,7 @@ def _planned(
         announce(plan)
         if recorder is not None:
             return result, None  # which carries it out
-        report = apply(plan, module)
+        report = apply_where(plan, module, lambda *_: True, planner.tree)
     for done, paths in planner.done():
         remember(done, paths)
     log.details(report)

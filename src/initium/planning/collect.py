@@ -26,9 +26,16 @@ class Declaring:
 
 def user_defined(module: nn.Module) -> Callable[[], Any] | None:
     """The `init_weights` that a user wrote for a module; None where there is none but ours."""
-    method = getattr(module, "init_weights", None)
+    method = _own(module, "init_weights")
     ours = getattr(method, "plans_declarations", False)
     return method if callable(method) and not ours else None
+
+
+def _own(module: nn.Module, name: str) -> Any:
+    """An attribute of a module, or None: torch looks for it among parameters first, at length."""
+    if name in module.__dict__ or hasattr(type(module), name):
+        return getattr(module, name, None)
+    return None
 
 
 def plan(
@@ -101,7 +108,7 @@ def declaring_modules(module: nn.Module) -> Iterator[Declaring]:
         yield module
     for child in module.children():
         inner = unwrapped(child)
-        if not getattr(inner, "is_init", False) and not user_defined(inner):
+        if not _own(inner, "is_init") and not user_defined(inner):
             yield from declaring_modules(inner)
 
 
@@ -129,7 +136,7 @@ class _Walk:
         inner = unwrapped(child)
         if inner is not child:
             self._child(inner)
-        elif getattr(child, "is_init", False):
+        elif _own(child, "is_init"):
             self.planner.keep(path, child)
         elif user_defined(child):
             _check_declarations(child, join(type(self.planner.tree.root).__name__, path))

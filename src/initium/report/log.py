@@ -66,7 +66,7 @@ def _outside() -> int:
 
 def details(report: Report) -> None:
     """What happened to every tensor: into the log's files where it has any, else into the log."""
-    if not _ready():
+    if not _ready() or not logger.isEnabledFor(logging.INFO):
         return
     files = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
     for text in [*map(str, report.entries), *report.findings]:
