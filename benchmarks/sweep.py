@@ -109,6 +109,7 @@ def _of_plan(plan: initium.Plan, eager: nn.Module, built: nn.Module, unwritten: 
     found["parameters"] = sum(
         p.numel() for p in built.parameters() if not torch.nn.parameter.is_lazy(p)
     )
+    found["lost"] = sum(f.kind == "lost" for f in plan.findings)
     found["unwritten"] = sorted(unwritten & ours.keys())
     for line in plan:
         if line.name in unwritten or line.name not in ours:
@@ -205,6 +206,7 @@ def totals(rows: list[dict]) -> str:
         "tensors that the constructor writes more than once",
         lambda rs: sum(r["drawn twice"] for r in done(rs)),
     )
+    add("writes that are lost (to computed weights)", lambda rs: sum(r["lost"] for r in done(rs)))
     add("tensors never written", lambda rs: sum(len(r["unwritten"]) for r in done(rs)))
     add(
         "largest peak of a build on meta, MiB",
@@ -222,6 +224,8 @@ def details(rows: list[dict]) -> str:
     text += [
         f"| {r['name']} | {', '.join(r['unwritten'][:4])} |" for r in rows if r.get("unwritten")
     ]
+    text += ["", "| writes to computed weights | how many |", "|---|---:|"]
+    text += [f"| {r['name']} | {r['lost']} |" for r in rows if r.get("lost")]
     text += ["", "| skipped or failed | reason |", "|---|---|"]
     text += [
         f"| {r['name']} | {r.get('error') or r['skipped']} |"

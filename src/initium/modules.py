@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import warnings
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping
@@ -98,14 +99,23 @@ class BaseModule(Declaring, nn.Module, metaclass=ABCMeta):
 
 
 def _recorded(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A user's own `init_weights`, such that the plan is complete before anything is written."""
+    """A user's own `init_weights`, such that the plan is complete before anything is written.
+
+    It takes `seed`, `rng`, `strict` and `cover`, too, where the user's has no such arguments.
+    """
+    taken = inspect.signature(method).parameters
+    named = not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+    options = [n for n in ("seed", "rng", "strict", "cover") if named and n not in taken]
 
     @functools.wraps(method)
     def init_weights(self: BaseModule, *args: Any, **kwargs: Any) -> Any:
         if HERE.planner is not None and HERE.planner.tree.has(self):
             return method(self, *args, **kwargs)  # user code of a plan that is being made
+        ours = {name: kwargs.pop(name) for name in options if name in kwargs}
         code = functools.partial(method, self, *args, **kwargs)
-        result, report = _planned(self, lambda planner: planner.call(self, lambda _: code()))
+        result, report = _planned(
+            self, lambda planner: planner.call(self, lambda _: code()), **ours
+        )
         return report if result is None else result
 
     return init_weights

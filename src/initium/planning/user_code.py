@@ -14,7 +14,7 @@ from initium.record.records import Record
 from initium.seeds import fresh_seed
 from initium.streams import Generators, keys_of
 from initium.tree import Slot
-from initium.writes import USER_CODE, Draw, Write
+from initium.writes import USER_CODE, Capture, Draw, Write, surviving
 
 if TYPE_CHECKING:
     from initium.planning.build import Planner
@@ -35,7 +35,7 @@ class UserCode:
         self._built = recorder is not None
         self.confirmed = False
         self._marked: list[Any] = []
-        self._prior: dict[int, Slot] | None = None
+        self._prior: dict[int, list[Slot]] | None = None
         if recorder is not None:
             planner.next_order = recorder.next_order  # type: ignore[method-assign]
 
@@ -82,15 +82,31 @@ class UserCode:
     def _record_of(self, storage: int) -> Record | None:
         """The record of memory that was there before: what is planned for it so far."""
         if self._prior is None:
-            slots = whole_and_alone(self.planner.tree.slots)
-            self._prior = {slot.tensor.untyped_storage()._cdata: slot for slot in slots}
-        slot = self._prior.get(storage)
-        if slot is None:
+            self._prior = {}
+            for slot in self.planner.tree.slots:
+                if is_plain(slot.tensor):
+                    self._prior.setdefault(slot.tensor.untyped_storage()._cdata, []).append(slot)
+        slots = self._prior.get(storage)
+        if slots is None:
             return None
-        record = Record.of(slot.tensor, born=False)
-        record.writes = self.planner.writes[slot]
-        record.shape, record.path = geometry(slot.tensor), slot.path
+        record = Record.of(slots[0].tensor, born=False)
+        if whole_and_alone(slots):
+            record.writes = self.planner.writes[slots[0]]
+            record.shape, record.path = geometry(slots[0].tensor), slots[0].path
+        else:
+            self._put(record, slots)
         return record
+
+    def _put(self, record: Record, slots: list[Slot]) -> None:
+        """Have what is planned for several tensors in one memory, which is the truth from then on."""
+        assert self.recorder is not None
+        record.save(slots[0].tensor)
+        for slot in slots:
+            self.recorder.put(slot.path, slot.tensor.detach(), surviving(self.planner.writes[slot]))
+        source = "the plan so far"
+        order, reason = self.planner.next_order(), "a view of other memory"
+        record.writes.append(Capture(order, source, source, reason, by=USER_CODE))
+        record.settled = 1
 
     def _grow(self, module: nn.Module) -> None:
         """Take tensors into the tree that the code has created."""

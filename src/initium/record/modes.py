@@ -264,6 +264,11 @@ def _like(tensor: Tensor, func: Any, args: Args, kwargs: Kwargs) -> Tensor:
 def _copy(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """copy_ of one whole tensor to another."""
     target, values = args[:2]
+    if values.numel() == 1 and is_plain(target):
+        initializer = _constant(recorder, values)
+        if initializer is not None and recorder.fill(target, initializer):
+            recorder.later(partial(func, **kwargs), *args)
+            return target
     plain = is_plain(target) and is_plain(values) and recorder.generators is None
     if plain and target.device == values.device and recorder.copy(target, values):
         recorder.later(partial(func, **kwargs), *args)

@@ -236,10 +236,13 @@ class Recorder:
         left = surviving(record.writes)
         if left and isinstance(left[0], Capture):
             left = left[1:]  # its values are there
-        for write in left:
+        self.put(record.path or "", record.flat(tensor), left)
+
+    def put(self, path: str, tensor: Tensor, writes: list[Write]) -> None:
+        """Write to memory now, to the tensor that the model has at `path`."""
+        for write in writes:
             self._name(write)
-        target = Target(record.path or "", record.flat(tensor), left, partial(self._key, record))
-        Writer(self.generators).write([target])
+        Writer(self.generators).write([Target(path, tensor, writes, partial(self._key, path))])
 
     def _name(self, write: Write) -> None:
         stream = write.stream if isinstance(write, Fill) else None
@@ -247,9 +250,9 @@ class Recorder:
             self.draws += 1
             stream.name, stream.seed = f"draw {self.draws}", self.seed
 
-    def _key(self, record: Record, fill: Fill) -> int:
+    def _key(self, path: str, fill: Fill) -> int:
         stream = fill.stream.name if isinstance(fill.stream, Draw) else fill.stream
-        return stream if isinstance(stream, int) else self.key(stream or record.path or "")
+        return stream if isinstance(stream, int) else self.key(stream or path)
 
     def settle_for_others(self, tensor: Tensor) -> None:
         """Run the notes on a storage that others will write to or read unseen."""
