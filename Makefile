@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench stats docs clean
+.PHONY: demo test lint bench sweep stats docs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,8 +26,14 @@ test: lint
 
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps mmengine
 	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/building.py
 	$(BIN)/python benchmarks/fills.py
+
+# every architecture of transformers, eager against recorded
+sweep: $(STAMP)
+	$(BIN)/python benchmarks/sweep.py
 
 # the tails of 2^30 normal values
 stats: $(STAMP)

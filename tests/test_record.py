@@ -529,10 +529,12 @@ def test_a_build_within_a_build():
             self.inner = build(lambda: nn.Linear(3, 3), seed=seed)
             nn.init.ones_(self.before.weight)
             self.inner.bias.data.fill_(2)
+            self.inner.weight.data[0].fill_(9)
             self.after = nn.Linear(3, 3)
 
     model = build(lambda: Outer(7), seed=1)
-    assert torch.equal(model.inner.weight, build(lambda: nn.Linear(3, 3), seed=7).weight)
+    assert torch.equal(model.inner.weight[1:], build(lambda: nn.Linear(3, 3), seed=7).weight[1:])
+    assert model.inner.weight[0].eq(9).all()
     assert model.inner.bias.eq(2).all()
     assert model.before.weight.eq(1).all()
     assert torch.equal(model.after.weight, build(lambda: Outer(8), seed=1).after.weight)

@@ -1,13 +1,15 @@
-"""Where in its storage a tensor lies, and which part of another tensor that is."""
+"""What a tensor is in memory: where in its storage it lies, which part of another tensor that is."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from initium.writes import Where
+
+_PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
 
 class Geometry(NamedTuple):
@@ -98,3 +100,17 @@ def _runs(part: Geometry) -> list[tuple[int, int]]:
         else:
             runs.append((stride, size))
     return runs[::-1]
+
+
+def is_all(tensor: Tensor) -> bool:
+    """Whether a tensor is its storage, in row-major order."""
+    return tensor.is_contiguous() and covers(tensor, tensor.untyped_storage().nbytes())
+
+
+def is_plain(tensor: Any) -> bool:
+    """Whether a tensor is ordinary memory, seen as it is."""
+    return (
+        type(tensor) in _PLAIN
+        and tensor.layout is torch.strided
+        and not (tensor.is_quantized or tensor.is_neg() or tensor.is_conj())
+    )

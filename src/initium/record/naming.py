@@ -11,8 +11,8 @@ from torch import Tensor
 from initium.digest import digest_of
 from initium.errors import InitError
 from initium.initializers import check_tensor
-from initium.record.geometry import Geometry, covers, geometry, where_in
-from initium.record.recorder import Recorder, is_plain
+from initium.record.geometry import Geometry, covers, geometry, is_plain, where_in
+from initium.record.recorder import Recorder
 from initium.record.records import Record
 from initium.streams import Seed, keys_of
 from initium.tree import Slot
@@ -38,6 +38,9 @@ def adopt(recorder: Recorder, slots: Iterable[Slot], named: bool = True) -> dict
     for slot in slots:
         record = recorder.known(slot.tensor) if is_plain(slot.tensor) else None
         if slot in alone and record is not None:
+            if recorder.builds and not record.born and record.base is None:
+                # a part of what was made outside was written to
+                record.writes.insert(0, _capture(recorder, slot.tensor, None, FOREIGN))
             record.shape = geometry(slot.tensor)
             record.path = slot.path if named else None
             found[slot] = record.writes

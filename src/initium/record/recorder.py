@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from initium.errors import InitError
 from initium.here import HERE
 from initium.initializers import Constant, Initializer, Normal, TruncNormal, Uniform, check_tensor
-from initium.record.geometry import covers, geometry
+from initium.record.geometry import covers, geometry, is_all, is_plain
 from initium.record.program import Program
 from initium.record.random import OwnRandomness
 from initium.record.records import Record, converted
@@ -29,7 +29,6 @@ from initium.writing import Target, Writer, write_fill
 
 # what they draw does not depend on the shape of the tensor
 _SHAPELESS = (Constant, Normal, TruncNormal, Uniform)
-_PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
 
 class Recorder:
@@ -73,6 +72,10 @@ class Recorder:
         self.draws = 0
         self.parent: Recorder | None = None
         self.lost: list[tuple[Any, str]] = []
+
+    def draws_by_default(self) -> bool:
+        """Whether random values come from torch's default generators."""
+        return self.generators is not None and self.generators.seed is None
 
     @contextmanager
     def on(self) -> Iterator[None]:
@@ -339,17 +342,3 @@ def _passes(tensor: Tensor, initializer: Initializer) -> bool:
     except InitError:
         return False  # torch shall say what is wrong, or knows how
     return True
-
-
-def is_all(tensor: Tensor) -> bool:
-    """Whether a tensor is its storage, in row-major order."""
-    return tensor.is_contiguous() and covers(tensor, tensor.untyped_storage().nbytes())
-
-
-def is_plain(tensor: Any) -> bool:
-    """Whether a tensor is ordinary memory, seen as it is."""
-    return (
-        type(tensor) in _PLAIN
-        and tensor.layout is torch.strided
-        and not (tensor.is_quantized or tensor.is_neg() or tensor.is_conj())
-    )

@@ -1,0 +1,83 @@
+"""Operations that cannot be noted: they run, on what the notes say so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from initium.record.geometry import is_plain
+from initium.record.kinds import name_of
+from initium.record.random import is_default
+from initium.record.recorder import Recorder
+
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+
+def run_now(
+    recorder: Recorder, func: Any, args: Args, kwargs: Kwargs, overwritten: Tensor | None = None
+) -> Any:
+    """Anything else runs, on what the notes say; what it writes is known to the memory alone."""
+    recorder.finish_program()  # random values are drawn in program order
+    for tensor in _tensors([*args, *kwargs.values()]):
+        if tensor is not overwritten:
+            recorder.settle(recorder.record(tensor), tensor)
+    written = _written(func, args, kwargs)
+    for tensor in written:
+        recorder.record(tensor).save(tensor)
+    result = _run(recorder, func, args, kwargs)
+    name = name_of(func)
+    for tensor in written:
+        recorder.capture(tensor, name)
+    for out in _tensors([result]):
+        if recorder.known(out) is None:
+            recorder.birth(out)
+            recorder.capture(out, name)
+    return result
+
+
+def _run(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    random = torch.Tag.nondeterministic_seeded in func.tags
+    by_torch = recorder.program is not None or recorder.draws_by_default()
+    if random and not by_torch and is_default(kwargs.get("generator")):
+        kwargs = {k: v for k, v in kwargs.items() if k != "generator"}
+        return recorder.random.run(func, args, kwargs)
+    if recorder.program is not None:
+        return func(*args, **kwargs)
+    with _one_thread():
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The last bits of sums and decompositions depend on how many threads share them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _written(func: Any, args: Args, kwargs: Kwargs) -> list[Tensor]:
+    found = []
+    for i, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[i] if i < len(args) else kwargs.get(argument.name)
+            found += _tensors([value])
+    return found
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    """The plain tensors among arguments or results, which may be lists of them."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found += [value] if is_plain(value) else []
+        elif isinstance(value, (list, tuple)):
+            found += _tensors(value)
+    return found
