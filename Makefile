@@ -29,6 +29,7 @@ bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps mmengine
 	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/building.py
+	$(BIN)/python benchmarks/recording.py
 	$(BIN)/python benchmarks/fills.py
 
 # every architecture of transformers, eager against recorded

@@ -134,6 +134,27 @@ def test_arithmetic_on_all_reaches_the_parts():
     assert model.w[:2, 0].tolist() == [6, 2]
 
 
+def test_a_tensor_that_is_filled_row_by_row():
+    class Net(nn.Module):
+        def __init__(self, rows):
+            super().__init__()
+            self.w = nn.Parameter(torch.empty(rows, 4))
+            for row in self.w.data:
+                row.normal_()
+            for _ in range(1000):
+                nn.init.zeros_(self.w.data[:2])
+
+    few, many = build(lambda: Net(20), seed=0), build(lambda: Net(2000), seed=0)
+    assert what(few)["w"].startswith("[0] Normal(mean=0, std=1) as w#0, [1] ")
+    assert what(few)["w"].endswith("[0:2] Constant(val=0)")
+    assert what(many) == {"w": "captured(normal_)"}
+    for model in (few, many):
+        assert model.w[:2].eq(0).all()
+        assert len(set(model.w[2:, 0].tolist())) == len(model.w) - 2
+        assert len(plan_of(model)["w"].writes) <= 1100
+    assert torch.equal(many.w, build(lambda: Net(2000), seed=0).w)
+
+
 # ---- what memory alone knows
 
 
@@ -215,10 +236,13 @@ def test_copies_of_one_drawing_stay_equal():
                 nn.Parameter(-x),
                 nn.Parameter(x.bfloat16()),
             )
+            self.rounded, self.wide = nn.Parameter(x.bfloat16().float()), nn.Parameter(x.double())
 
     pair = build(Pair, seed=2)
     assert torch.equal(pair.minus, -pair.plus)
     assert torch.equal(pair.lower, pair.plus.bfloat16())
+    assert torch.equal(pair.rounded, pair.plus.bfloat16().float())
+    assert torch.equal(pair.wide, pair.plus.double())
 
 
 def test_tensors_that_are_no_parameters_have_their_values():
@@ -422,10 +446,14 @@ def test_other_random_operations_draw_from_the_recordings_own_seed():
             self.register_buffer("shaped", torch.randint_like(self.coins, 1000))
             self.register_buffer("dropped", nn.functional.dropout(torch.ones(20)))
             self.register_buffer("gaussian", torch.normal(torch.zeros(20), 1.0))
+            # knows no generator but the default one
+            self.register_buffer("native", torch.native_dropout(torch.ones(20), 0.5, True)[0])
             self.python = [torch.rand(()).item(), torch.randn(3).tolist()]
 
+    one = build(Net, seed=1)
+    torch.rand(7)
     before = torch.get_rng_state()
-    one, two, other = build(Net, seed=1), build(Net, seed=1), build(Net, seed=2)
+    two, other = build(Net, seed=1), build(Net, seed=2)
     assert torch.equal(before, torch.get_rng_state())
     assert same(state(one), state(two))
     assert one.python == two.python != other.python
@@ -578,6 +606,59 @@ def test_initium_init_is_noted_like_torch_nn_init():
     keyed, _ = of(lambda m: initium.init.normal_(m.w, generator=torch.Generator().manual_seed(3)))
     free = initium.init.normal_(torch.empty(4, 6), generator=torch.Generator().manual_seed(3))
     assert torch.equal(keyed.w, free)
+
+
+def test_exact_keeps_the_order_of_all_random_operations():
+    def make():
+        model = nn.Linear(4, 6)
+        model.order = nn.Parameter(torch.randperm(50).float())  # reads no tensor
+        nn.init.normal_(model.bias)
+        model.mask = nn.Parameter(torch.empty(9).bernoulli_(0.5))
+        return model
+
+    torch.manual_seed(1)
+    eager = make()
+    torch.manual_seed(1)
+    assert same(state(eager), state(build(make, exact=True)))
+
+
+def test_what_is_captured_does_not_depend_on_threads():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(nn.init.orthogonal_(torch.empty(300, 300)))
+            self.total = nn.Parameter(torch.randn(1 << 20).exp().sum())
+
+    threads = torch.get_num_threads()
+    found = []
+    for n in (1, 2):
+        torch.set_num_threads(n)
+        found.append(state(build(Net, seed=0)))
+        assert torch.get_num_threads() == n
+    torch.set_num_threads(threads)
+    assert same(*found)
+
+
+def test_an_inner_recording_sees_and_changes_what_the_outer_has_noted():
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 3)
+            nn.init.constant_(self.linear.weight, 2)
+
+            def inner():
+                self.seen = self.linear.weight.sum().item()
+                self.linear.weight.data[0].mul_(5)
+                nn.init.constant_(self.linear.bias, 4)
+                return nn.Linear(2, 2)
+
+            self.inner = build(inner, seed=1)
+            self.linear.weight.data[2].fill_(1)
+
+    model = build(Outer, seed=0)
+    assert model.seen == 18
+    assert model.linear.weight[:, 0].tolist() == [10, 2, 1]
+    assert model.linear.bias.eq(4).all()
 
 
 def test_exact_and_meta_exclude_each_other():
@@ -843,6 +924,40 @@ def test_a_recorded_plan_survives_its_file(tmp_path):
     writes = {line["name"]: line["writes"] for line in data["lines"]}
     assert writes["angles"][-1]["kind"] == "capture"
     assert writes["embedding.weight"][-1]["where"] == [[0, 1, 1]]
+
+
+def test_a_diff_sees_other_values_at_the_same_place():
+    class Net(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.register_buffer("steps", torch.arange(5) * n)
+
+    one, two, again = (plan_of(build(lambda n=n: Net(n), seed=0)) for n in (1, 2, 1))
+    assert one.diff(two).startswith("- steps | 5 | captured(mul)")
+    assert not one.diff(again)
+
+
+def test_a_checkpoint_over_a_constructor(tmp_path):
+    def make():
+        return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+
+    torch.save({"0.weight": torch.full((4, 3), 7.0)}, tmp_path / "x.pth")
+    load = dict(type="Pretrained", checkpoint=str(tmp_path / "x.pth"))
+    with pytest.warns(InitWarning, match="not in the file"):
+        model = build(make, seed=1, init_cfg=load)
+    with pytest.warns(InitWarning, match="not in the file"):
+        meta = build(make, seed=1, init_cfg=load, device="meta")
+    materialize(meta)
+    assert model[0].weight.eq(7).all()
+    assert same(state(model), state(meta))
+    assert torch.equal(model[1].weight, build(make, seed=1)[1].weight)
+    with pytest.raises(InitError, match="is protected"):
+        initium.initialize(meta, dict(type="Normal", layer="Linear"))
+    (tmp_path / "x.pth").unlink()
+    gone = build(make, seed=1, device="meta")
+    with pytest.raises(FileNotFoundError):
+        materialize(gone, plan=plan_of(model))
+    assert gone[0].weight.is_meta
 
 
 def test_a_sidecar_of_another_plan_is_refused(tmp_path):

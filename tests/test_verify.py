@@ -234,6 +234,7 @@ RULES = [
         (lambda m: m[0].weight.add_(0.01), "0.weight: its mean is 0.01"),
         (lambda m: m[0].weight[0, 0].fill_(5), r"0.weight: a value lies outside of \[-0.18, 0.18\]"),
         (lambda m: m[2].weight[0, 0].fill_(2.1), r"2.weight: a value lies outside of \[-1, 2\]"),
+        (lambda m: m[2].weight[0, 0].fill_(-1.1), r"2.weight: a value lies outside of \[-1, 2\]"),
         (lambda m: m[2].weight[0, 0].fill_(float("inf")), "2.weight: 1 values are NaN or infinite"),
         (lambda m: m[0].bias[7].fill_(4), "0.bias: not every value is 3"),
         (lambda m: m[1].weight[7].fill_(1.1), r"1.weight: a value lies outside of \[-1.0, 1.0\]"),

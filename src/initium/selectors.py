@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 
 from torch import nn
 
@@ -69,7 +70,12 @@ def is_layer(module: nn.Module, layer: str | type) -> bool:
     if "." in layer:
         cls = _imported(layer)
         return isinstance(module, cls) if cls else False
-    return any(cls.__name__ == layer for cls in ancestors(module))
+    return layer in _names_of(type(module))  # type: ignore[arg-type]  # classes are hashable
+
+
+@lru_cache(maxsize=4096)
+def _names_of(cls: type) -> frozenset[str]:
+    return frozenset(c.__name__ for c in cls.__mro__ if c not in (nn.Module, object))
 
 
 def _imported(dotted: str) -> type | None:

@@ -77,9 +77,12 @@ class Fill:
     by: str = RULE
 
     def __str__(self) -> str:
-        drawn = self.initializer.random and isinstance(self.stream, str)
-        copied = f" as {self.stream}" if drawn else ""
-        return f"{self.initializer}{copied}"
+        stream = ""
+        if self.initializer.random and isinstance(self.stream, str):
+            stream = f" as {self.stream}"
+        elif self.initializer.random and isinstance(self.stream, int):
+            stream = f" with key {self.stream:#018x}"
+        return f"{self.initializer}{stream}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import torch
 from torch import Tensor
 
 from initium import streams
@@ -16,8 +19,27 @@ def check_tensor(tensor: Tensor, initializer: Initializer) -> None:
         raise InitRangeError(
             "this lazy parameter has no shape yet; run the model once, then initialize"
         )
-    drawn = initializer.draws(tuple(tensor.shape))
-    if isinstance(drawn, (int, float)):
+    draws = _known if _hashable(initializer) else _draws
+    if draws(initializer, tuple(tensor.shape), tensor.dtype):
         streams.check_memory(tensor)
-    elif drawn is not None:
-        streams.check(tensor, drawn)
+
+
+def _hashable(initializer: Initializer) -> bool:
+    try:
+        hash(initializer)
+    except TypeError:  # a user's, with a list among its arguments
+        return False
+    return True
+
+
+def _draws(initializer: Initializer, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
+    """Whether anything is written to such a tensor; an error where it cannot hold it."""
+    drawn = initializer.draws(shape)
+    if drawn is None or isinstance(drawn, (int, float)):
+        return drawn is not None
+    streams.check_dtype(dtype, drawn)
+    return True
+
+
+# networks have many tensors of few shapes
+_known = lru_cache(maxsize=4096)(_draws)

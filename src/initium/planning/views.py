@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from initium.writes import Fill, Line, Write, is_keep
+from initium.writes import Capture, Fill, Line, Write, is_keep
 
 COLUMNS = ["tensor", "shape", "initializer", "std", "source"]
 
@@ -64,4 +64,8 @@ def diff(mine: Mapping[str, Line], other: Mapping[str, Line]) -> str:
 
 
 def _brief(line: Line | None) -> str:
-    return "" if line is None else " | ".join(row(line))
+    if line is None:
+        return ""
+    # two plans may have captured other values at the same place
+    digests = [f"values {w.digest[:12]}" for w in line.carried_out if isinstance(w, Capture)]
+    return " | ".join([*row(line), *digests])

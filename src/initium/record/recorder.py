@@ -27,6 +27,8 @@ from initium.streams import Generators, Seed, keys_of
 from initium.writes import CONSTRUCTOR, Capture, Draw, Fill, Write, surviving
 from initium.writing import Target, Writer, write_fill
 
+# Writes to one tensor that are noted one by one; what fills it row by row is better run.
+MANY = 256
 # what they draw does not depend on the shape of the tensor
 _SHAPELESS = (Constant, Normal, TruncNormal, Uniform)
 
@@ -139,6 +141,10 @@ class Recorder:
             return False
         if not whole and (record.captured or tensor.dtype != record.dtype):
             return False
+        if len(record.writes) >= MANY:
+            record.writes[:] = surviving(record.writes)
+            if len(record.writes) >= MANY and not whole:
+                return False
         if not whole and not record.born and not record.writes:
             record.dtype = tensor.dtype
         where = None if whole else geometry(tensor)
@@ -284,6 +290,8 @@ class Recorder:
         said = source()
         self._check_lost(record, said)
         info = self.info or f"Initialized by {said}"
+        if len(record.writes) >= MANY:
+            record.writes.clear()
         record.writes.append(Capture(self.next_order(), said, info, reason, by=self.by))
         record.dtype = tensor.dtype if record.path is None else record.dtype
         record.settled = len(record.writes)

@@ -12,7 +12,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from initium.initializers import Chain, Constant, Initializer, followed_by
 from initium.record.geometry import Geometry, all_of
-from initium.writes import Capture, Fill, Write, surviving
+from initium.writes import Capture, Fill, Write, is_keep, surviving
 
 
 @dataclass(eq=False, slots=True)
@@ -65,6 +65,9 @@ class Record:
     @property
     def base(self) -> Write | None:
         """The surviving write of the whole storage."""
+        last = next((w for w in reversed(self.writes) if w.where is None), None)
+        if not is_keep(last):
+            return last
         left = surviving(self.writes)
         return left[0] if left and left[0].where is None else None
 

@@ -2,6 +2,7 @@
 
 from initium.streams.blocks import Block as Block
 from initium.streams.checks import check as check
+from initium.streams.checks import check_dtype as check_dtype
 from initium.streams.checks import check_memory as check_memory
 from initium.streams.distributions import Distribution as Distribution
 from initium.streams.distributions import Normal as Normal

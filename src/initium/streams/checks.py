@@ -21,15 +21,18 @@ def check(tensor: Tensor, drawn: Distribution | Whole) -> None:
     initium.errors.InitRangeError: torch.int32 cannot be drawn; ...
     """
     check_memory(tensor)
-    if tensor.dtype.is_complex:
-        raise InitRangeError(f"{tensor.dtype} cannot be drawn; fill torch.view_as_real(tensor)")
-    if tensor.dtype not in DRAWN:
-        allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in DRAWN)
-        raise InitRangeError(
-            f"{tensor.dtype} cannot be drawn; a floating point tensor can: {allowed}"
-        )
+    check_dtype(tensor.dtype, drawn)
+
+
+def check_dtype(dtype: torch.dtype, drawn: Distribution | Whole) -> None:
+    """Raise an `InitRangeError` where a dtype cannot hold what is drawn."""
+    if dtype.is_complex:
+        raise InitRangeError(f"{dtype} cannot be drawn; fill torch.view_as_real(tensor)")
+    if dtype not in DRAWN:
+        allowed = ", ".join(str(other).removeprefix("torch.") for other in DRAWN)
+        raise InitRangeError(f"{dtype} cannot be drawn; a floating point tensor can: {allowed}")
     if not isinstance(drawn, Whole):
-        parameters(drawn, tensor.dtype)
+        parameters(drawn, dtype)
 
 
 def check_memory(tensor: Tensor) -> None:
