@@ -331,11 +331,13 @@ def test_parameters_that_are_views_of_one_memory():
 
         def init_weights(self):
             super().init_weights()
+            self.seen = self.a.detach().sum().item()
             nn.init.normal_(self.b, std=3)
             self.flat[9], self.flat[1] = 100, -1
 
     model = Flat()
     model.init_weights()
+    assert model.seen == 8
     assert model.flat[:4].tolist() == [2, -1, 2, 2]
     assert model.flat[9] == 100
     assert model.b[:5].abs().max() > 0

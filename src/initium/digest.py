@@ -11,6 +11,7 @@ from torch import Tensor
 def digest_of(tensor: Tensor) -> str:
     """SHA-256 over dtype, shape and bytes, as 32 hexadecimal digits; empty on `meta`.
 
+    >>> import torch
     >>> digest_of(torch.zeros(2)) == digest_of(torch.zeros(4)[::2]), digest_of(torch.ones(2))[:6]
     (True, ...)
     """

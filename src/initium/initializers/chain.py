@@ -94,8 +94,7 @@ def followed_by(
     Uniform(a=0, b=4)
     """
     if isinstance(initializer, Constant):
-        one = torch.full((1,), initializer.val, dtype=dtype, device="cpu")
-        return Constant(run(name, one, arguments).item())
+        return _constant(initializer.val, name, arguments, dtype)
     factor, offset = _affine(name, arguments)
     # a factor below 0 would mirror the values that were drawn: another thing than its parameters
     if factor > 0:
@@ -112,6 +111,20 @@ def followed_by(
     if isinstance(initializer, Chain):
         return replace(initializer, steps=(*initializer.steps, (name, arguments)))
     return Chain(initializer, ((name, arguments),))
+
+
+_CONSTANTS: dict[tuple[str, str, str, torch.dtype], Constant] = {}
+
+
+def _constant(val: float, name: str, arguments: tuple[Any, ...], dtype: torch.dtype) -> Constant:
+    """A constant after an operation: torch computes it on one element."""
+    key = name, repr(val), repr(arguments), dtype  # 0.0 == -0.0, but not here
+    if key not in _CONSTANTS:
+        if len(_CONSTANTS) >= 4096:
+            _CONSTANTS.clear()
+        one = torch.full((1,), val, dtype=dtype, device="cpu")
+        _CONSTANTS[key] = Constant(run(name, one, arguments).item())
+    return _CONSTANTS[key]
 
 
 def _scaled(initializer: TruncNormal, factor: float, offset: float) -> TruncNormal:

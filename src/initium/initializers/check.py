@@ -10,6 +10,7 @@ from torch import Tensor
 from initium import streams
 from initium.errors import InitRangeError
 from initium.initializers.base import Initializer
+from initium.initializers.simple import Keep
 from initium.tree import is_lazy
 
 
@@ -19,9 +20,10 @@ def check_tensor(tensor: Tensor, initializer: Initializer) -> None:
         raise InitRangeError(
             "this lazy parameter has no shape yet; run the model once, then initialize"
         )
-    draws = _known if _hashable(initializer) else _draws
-    if draws(initializer, tuple(tensor.shape), tensor.dtype):
+    if not isinstance(initializer, Keep):
         streams.check_memory(tensor)
+    check = _known if _hashable(initializer) else _check
+    check(initializer, tuple(tensor.shape), tensor.dtype)
 
 
 def _hashable(initializer: Initializer) -> bool:
@@ -32,14 +34,11 @@ def _hashable(initializer: Initializer) -> bool:
     return True
 
 
-def _draws(initializer: Initializer, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
-    """Whether anything is written to such a tensor; an error where it cannot hold it."""
+def _check(initializer: Initializer, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     drawn = initializer.draws(shape)
-    if drawn is None or isinstance(drawn, (int, float)):
-        return drawn is not None
-    streams.check_dtype(dtype, drawn)
-    return True
+    if drawn is not None and not isinstance(drawn, (int, float)):
+        streams.check_dtype(dtype, drawn)
 
 
 # networks have many tensors of few shapes
-_known = lru_cache(maxsize=4096)(_draws)
+_known = lru_cache(maxsize=4096)(_check)

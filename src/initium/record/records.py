@@ -29,7 +29,6 @@ class Record:
         shape: of the tensor that the writes are of; None: the storage from end to end.
         path: the tensor's name in a model, where that is known already.
         before: (memory, its bytes before the recording wrote to it), where it is not its own.
-        held: keeps the storage itself, where it is not the recording's own.
         computed: the parametrization that has just computed the values from other tensors.
     """
 
@@ -42,7 +41,6 @@ class Record:
     shape: Geometry | None = None
     path: str | None = None
     before: tuple[Tensor, Tensor] | None = None
-    held: Any = None
     computed: Any = None
 
     @classmethod
@@ -51,10 +49,8 @@ class Record:
         storage = tensor.untyped_storage()
         weak = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         record = cls(weak, born, tensor.dtype)
-        if not born:
-            record.held = storage  # what is noted must be written, though nobody holds it any more
-            # memory that others own, too (an array of NumPy), can be written without our seeing it
-            record.escaped = not tensor.is_meta and not storage.resizable()
+        # memory that others own, too (an array of NumPy), can be written without our seeing it
+        record.escaped = not (born or tensor.is_meta or storage.resizable())
         return record
 
     @property
