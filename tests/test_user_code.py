@@ -196,6 +196,22 @@ def test_an_error_leaves_everything_as_it_was(stage):
     assert initium.here.HERE.recorder is None
 
 
+def test_a_warning_that_is_an_error_comes_before_the_first_write():
+    outside = torch.zeros(2)
+    model = Sequential(
+        Coded(lambda m: outside.fill_(3), NORMAL), init_cfg=dict(type="Normal", layer="Lniear")
+    )
+    before = state(model)
+    with pytest.raises(initium.InitWarning, match="Did you mean 'Linear'"):
+        model.init_weights()
+    assert same(state(model), before)
+    assert not model.is_init
+    assert outside.tolist() == [0, 0]
+    rule = dict(type="Normal", layer="Lniear")
+    with pytest.raises(initium.InitWarning):
+        initium.build(lambda: nn.Linear(2, 2), init_cfg=rule)
+
+
 def test_a_plan_leaves_no_mark_and_can_be_saved_and_applied(tmp_path):
     def code(m):
         nn.init.orthogonal_(m.linear.weight)

@@ -16,7 +16,7 @@ from initium.errors import InitError, InitTypeError, listing
 from initium.here import unseen
 from initium.placing import place
 from initium.planning import Declaring, Plan, Planner, declare, plan_of, remember, remember_plan
-from initium.record import Recorder, is_plain
+from initium.record import Recorder, is_plain, recorded_by
 from initium.report import Report
 from initium.seeds import fresh_seed
 from initium.streams import Seed, check_seed
@@ -73,14 +73,13 @@ def build(
             "device='cpu', or leave exact out"
         )
     recorder = _recorder(seed, exact, builds=True)
-    with _undone_on_error(recorder), recorder.on():
+    with _undone_on_error(recorder), recorded_by(recorder):
         model = factory()
     with unseen():
         if not isinstance(model, nn.Module):
             raise InitTypeError(f"the factory must return a torch.nn.Module, but got {model!r}")
         planner = _planner(model, recorder)
         plan = _planned(planner, recorder, init_cfg, strict, cover)
-        announce(plan)
         remember_plan(model, plan)
         if exact:
             model.to(device=device, dtype=dtype)
@@ -134,6 +133,7 @@ def _planned(
         if late is not None:
             late()
         plan = planner.plan(strict, cover)
+        announce(plan)  # where warnings are errors, nothing has happened yet
         planner.user_code.confirmed = True
     return plan
 
@@ -196,14 +196,15 @@ def recording(*, seed: Seed | None = None, exact: bool = False) -> Iterator[Reco
     """
     recorder = _recorder(seed, exact)
     made = Recording(recorder)
-    with _undone_on_error(recorder), recorder.on():
+    with _undone_on_error(recorder), recorded_by(recorder):
         yield made
     with unseen(), _undone_on_error(recorder):
         recorder.finish_program()
         plans = made._plans()
+        for _, plan in plans:
+            announce(plan)
         recorder.commit(slot.tensor for model, _ in plans for slot in Tree(model).slots)
         for model, plan in plans:
-            announce(plan)
             remember_plan(model, plan)
             apply_where(plan, model, lambda slot, writes: not _there(recorder, slot, writes))
 

@@ -139,8 +139,8 @@ def _planned(
         with planner.user_code.closing():
             result = add(planner)
             plan = planner.plan(strict, cover)
+            announce(plan)  # where warnings are errors, nothing has happened yet
             planner.user_code.confirmed = True
-        announce(plan)
         if recorder is not None:
             return result, None  # which carries it out
         report = apply_where(plan, module, lambda *_: True, planner.tree)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from initium.here import HERE
-from initium.record import Recorder, adopt, finish, geometry, is_plain, whole_and_alone
+from initium.record import (
+    Recorder,
+    adopt,
+    finish,
+    geometry,
+    is_plain,
+    recorded_by,
+    whole_and_alone,
+)
 from initium.record.records import Record
 from initium.seeds import fresh_seed
 from initium.streams import Generators, keys_of
@@ -62,7 +70,7 @@ class UserCode:
         before = recorder.by, recorder.info
         recorder.by, recorder.info = USER_CODE, info
         try:
-            with recorder.on():
+            with recorded_by(recorder):
                 result = code()
         finally:
             recorder.by, recorder.info = before

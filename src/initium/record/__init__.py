@@ -2,6 +2,7 @@
 
 from initium.record.geometry import geometry as geometry
 from initium.record.geometry import is_plain as is_plain
+from initium.record.modes import recorded_by as recorded_by
 from initium.record.naming import adopt as adopt
 from initium.record.naming import finish as finish
 from initium.record.naming import unwritten as unwritten

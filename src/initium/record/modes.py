@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode  # the documented way to see every op
 
+from initium.here import HERE
 from initium.record import births, noting, patches
 from initium.record.geometry import is_plain
 from initium.record.kinds import Kind, kind_of
@@ -34,11 +35,21 @@ READS = frozenset((Tensor.tolist, Tensor.__deepcopy__))
 
 
 @contextmanager
-def watching(recorder: Recorder) -> Iterator[None]:
-    """Tell the recorder of all that this thread does with tensors."""
+def recorded_by(recorder: Recorder) -> Iterator[None]:
+    """Tell the recorder of all that this thread does with tensors within."""
+    outer = cast("Recorder | None", HERE.recorder)
+    if outer is recorder:  # user code that was started by user code
+        with recorder.resumed():
+            yield
+        return
+    HERE.recorder, recorder.parent = recorder, outer
     hide_from_compiler()
-    with patches.applied(hide_from_compiler), _Operations(recorder), _Escapes(recorder):
-        yield
+    try:
+        with patches.applied(hide_from_compiler), _Operations(recorder), _Escapes(recorder):
+            with outer.off() if outer else nullcontext():
+                yield
+    finally:
+        HERE.recorder, recorder.parent = outer, None
 
 
 class _Escapes(TorchFunctionMode):

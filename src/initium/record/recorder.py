@@ -6,17 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import count
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from initium.errors import InitError
-from initium.here import HERE
 from initium.initializers import Constant, Initializer, Normal, TruncNormal, Uniform, check_tensor
 from initium.record.geometry import covers, geometry, is_all, is_plain
 from initium.record.program import Program
@@ -80,33 +79,17 @@ class Recorder:
         return self.generators is not None and self.generators.seed is None
 
     @contextmanager
-    def on(self) -> Iterator[None]:
-        """Record what this thread does within."""
-        from initium.record.modes import watching
-
-        outer = HERE.recorder
-        if outer is self:  # user code that was started by user code
-            before, self.paused = self.paused, False
-            try:
-                yield
-            finally:
-                self.paused = before
-            return
-        HERE.recorder, self.parent = self, cast("Recorder | None", outer)
-        try:
-            with watching(self), self.parent.off() if self.parent else nullcontext():
-                yield
-        finally:
-            HERE.recorder, self.parent = outer, None
-
-    @contextmanager
-    def off(self) -> Iterator[None]:
+    def off(self, paused: bool = True) -> Iterator[None]:
         """Run what is within as if there was no recorder."""
-        before, self.paused = self.paused, True
+        before, self.paused = self.paused, paused
         try:
             yield
         finally:
             self.paused = before
+
+    def resumed(self) -> AbstractContextManager[None]:
+        """Record what is within, though the recorder is off."""
+        return self.off(paused=False)
 
     # ---- storages
 
