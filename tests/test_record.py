@@ -668,6 +668,10 @@ def test_exact_and_meta_exclude_each_other():
         build(lambda: nn.Linear(2, 2), exact=True, device="meta")
     with pytest.raises(TypeError, match=r"the factory must return a torch\.nn\.Module, but got 3"):
         build(lambda: 3)
+    with pytest.raises(
+        TypeError, match=r"factory must be .* but got Linear; for a model that is there"
+    ):
+        build(nn.Linear(2, 2))
     with pytest.raises(TypeError, match="a seed must be"):
         build(lambda: nn.Linear(2, 2), seed=1.5)
 

@@ -60,6 +60,7 @@ def build(
 
     Raises:
         InitError: something cannot be carried out, or, in strict mode, has no effect.
+        InitTypeError: a TypeError; the factory is none, or returns no module.
 
     >>> model = build(lambda: nn.Linear(3, 2), seed=7)
     >>> print(plan_of(model)["bias"].what)
@@ -71,6 +72,11 @@ def build(
         raise InitError(
             "exact=True runs everything as the constructor does, which needs memory: say "
             "device='cpu', or leave exact out"
+        )
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise InitTypeError(
+            f"factory must be a function that makes the model, as lambda: Net(), but got "
+            f"{type(factory).__name__}; for a model that is there, use initialize or recording"
         )
     recorder = _recorder(seed, exact, builds=True)
     with _undone_on_error(recorder), recorded_by(recorder):
