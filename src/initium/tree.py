@@ -22,7 +22,11 @@ def wrapped_as(module: nn.Module) -> str | None:
     """The attribute that holds the module which `module` wraps, or None."""
     if isinstance(module, (DataParallel, DistributedDataParallel)):
         return "module"
-    return next((name for name in _WRAPPED if name in module._modules), None)
+    if module._modules:  # most modules are leaves
+        for name in _WRAPPED:
+            if name in module._modules:
+                return name
+    return None
 
 
 @dataclass(eq=False)

@@ -256,8 +256,9 @@ def _line(slot: Slot, writes: list[Write]) -> Line:
 
 
 def _zero_row(slot: Slot) -> int | None:
+    """The row of an embedding that stays zero (`padding_idx`)."""
     for place in slot.places():
-        padding = getattr(place.owner, "padding_idx", None)
-        if isinstance(place.owner, (nn.Embedding, nn.EmbeddingBag)) and padding is not None:
-            return int(padding) % place.owner.num_embeddings
+        owner = place.owner
+        if isinstance(owner, (nn.Embedding, nn.EmbeddingBag)) and owner.padding_idx is not None:
+            return int(owner.padding_idx) % owner.num_embeddings
     return None
