@@ -22,7 +22,7 @@ from initium.seeds import fresh_seed
 from initium.streams import Generators, Seed, check_memory, keys_of
 from initium.tree import Slot, Tree
 from initium.writes import CONSTRUCTOR, USER_CODE, Capture, Fill, Line, Load, Write, is_keep
-from initium.writing import Target, Writer
+from initium.writing import Target, Writer, given
 
 Files = dict[tuple[str, str], dict[str, Entry]]
 
@@ -208,9 +208,8 @@ def _note(
                 part = tensor.detach() if write.where is None else write.where.of(tensor.detach())
                 write_fill(part, write.initializer, None if key is None else key(slot)(write))
             else:
-                values = write.values if isinstance(write, Capture) else write.entry.read()  # type: ignore[union-attr]
                 with torch.no_grad():
-                    tensor.copy_(values)  # type: ignore[arg-type]  # _ready has seen that they are there
+                    tensor.copy_(given(write))
     return report_of(plan, plan.seed)
 
 

@@ -82,13 +82,18 @@ class Writer:
         if isinstance(write, Fill):
             key = 0 if self.generators is not None else target.key(write)
             return _start_fill(part, write.initializer, key, self.generators)
-        if isinstance(write, Load):
-            assert write.entry is not None
-            part.copy_(write.entry.read())
-        elif isinstance(write, Capture) and streams.has_memory(part):
-            assert write.values is not None
-            part.copy_(write.values)
+        if streams.has_memory(part):
+            part.copy_(given(write))
         return None
+
+
+def given(write: Load | Capture) -> Tensor:
+    """The values of a checkpoint, or those that were captured; they are known to be there."""
+    if isinstance(write, Load):
+        assert write.entry is not None
+        return write.entry.read()
+    assert write.values is not None
+    return write.values
 
 
 def fill_tensor(

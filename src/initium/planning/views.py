@@ -42,7 +42,8 @@ def _fate(line: Line, write: Write) -> str:
     winner = left[0]
     if write.where is None and write.order > winner.order and not is_keep(line.last):
         return "the same constant again: changes nothing"
-    return f"beaten by {(line.last if is_keep(line.last) else winner).source}"  # type: ignore[union-attr]
+    kept = line.last if is_keep(line.last) else None
+    return f"beaten by {(kept or winner).source}"
 
 
 def _formula(write: Write) -> str:

@@ -54,12 +54,11 @@ def full(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
 
 def drawn(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """A new tensor of random values: rand, randn and their relatives."""
-    kwargs = dict(kwargs)
-    generator = kwargs.pop("generator", None)
-    normal = "randn" in func._schema.name
-    initializer = (Normal(0, 1) if normal else Uniform(0, 1)) if is_default(generator) else None
-    kwargs_with = kwargs if generator is None else {**kwargs, "generator": generator}
-    return _born(recorder, func, args, kwargs_with, args, initializer, kwargs)
+    if not is_default(kwargs.get("generator")):
+        return run_now(recorder, func, args, kwargs)
+    kwargs = {name: value for name, value in kwargs.items() if name != "generator"}
+    initializer = Normal(0, 1) if name_of(func).startswith("randn") else Uniform(0, 1)
+    return _born(recorder, func, args, kwargs, args, initializer)
 
 
 def _born(
@@ -69,7 +68,6 @@ def _born(
     kwargs: Kwargs,
     empty_args: Args,
     initializer: Initializer | None,
-    empty_kwargs: Kwargs | None = None,
 ) -> Any:
     """A new tensor whose values are noted: it is allocated, as `torch.empty` would."""
     if initializer is None or kwargs.get("layout") not in (None, torch.strided):
@@ -78,7 +76,7 @@ def _born(
     empty = aten.empty_like.default if name.endswith("_like") else aten.empty.memory_format
     if name.startswith("new_"):
         empty = aten.new_empty.default
-    out = reserve.allocate(empty, empty_args, kwargs if empty_kwargs is None else empty_kwargs)
+    out = reserve.allocate(empty, empty_args, kwargs)
     if not is_plain(out):
         return run_now(recorder, func, args, kwargs)
     recorder.birth(out)
