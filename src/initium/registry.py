@@ -86,6 +86,11 @@ It has: Square
             return self._add(module, names, force)
         return lambda target: self._add(target, names, force)
 
+    def register(self, name: str | list[str]) -> Callable[[T], T]:
+        """A decorator that registers under a name (or several): `register_module(name=name)`."""
+        decorator: Callable[[T], T] = self.register_module(name)
+        return decorator
+
     def _add(self, module: T, names: list[str] | None, force: bool) -> T:
         if not callable(module):
             raise InitTypeError(f"module must be a class or a function, but got {module!r}")
@@ -116,6 +121,28 @@ It has: Square
     def build(self, cfg: Mapping[str, Any], default_args: Mapping[str, Any] | None = None) -> Any:
         """Build what `cfg` describes: `build_from_cfg(cfg, self, default_args)`."""
         return build_from_cfg(cfg, self, default_args)
+
+    def build_list(self, what: str, value: Any, kind: type[Any]) -> tuple[Any, ...]:
+        """What each config of a list describes; an object of `kind` is taken as it is.
+
+        Args:
+            what: the name of the argument, for messages.
+            value: the list.
+            kind: of what all must be.
+
+        Raises:
+            InitTypeError: a TypeError; `value` is no list, or something else is built.
+            InitKeyError: a KeyError; a type that is not registered.
+        """
+        if not isinstance(value, (list, tuple)):
+            raise InitTypeError(f"{what} must be a list of {self.name}s, but got {value!r}")
+        built = [each if isinstance(each, kind) else self.build(each) for each in value]
+        for each in built:
+            if not isinstance(each, kind):
+                raise InitTypeError(
+                    f"a {self.name} must derive from {kind.__name__}, but got {each!r}"
+                )
+        return tuple(built)
 
 
 def build_from_cfg(

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from initium.digest import digest_of
+from initium.checkpoint import Files, rematch
+from initium.digest import digest_of, same_bits
 from initium.errors import InitError, listing
 from initium.here import unseen
 from initium.initializers import Chain
 from initium.planning import Plan, plan_of
 from initium.protection import protection_of
-from initium.streams import Distribution, Normal, TruncNormal, Uniform
+from initium.streams import Distribution, Normal, TruncNormal, Uniform, keys_of
 from initium.tree import Slot, Tree, is_lazy
 from initium.writes import Capture, Fill, Line, Load, Write, is_keep
 
@@ -51,33 +52,65 @@ def verify(model: nn.Module, plan: Plan | None = None) -> int:
     with unseen(), torch.no_grad():
         plan = plan_of(model) if plan is None else plan
         slots = {slot.name: slot for slot in Tree(model).slots}
+        check = _Checker(plan)
         found = [
             f"{name}: the model has no such tensor" for name in plan.lines if name not in slots
         ]
         checked = [(slots[line.name], line) for line in plan if line.name in slots]
         for slot, line in checked:
-            problem = next(_problems(slot, line), None)
+            problem = next(check.problems(slot, line), None)
             found += [f"{slot.name}: {problem}"] if problem else []
     if found:
         raise InitError(f"{len(found)} of {len(plan)} tensors are not as planned: {listing(found)}")
     return len(checked)
 
 
-def _problems(slot: Slot, line: Line) -> Iterator[str]:
-    tensor = slot.tensor
-    if is_lazy(tensor):
-        return
-    if tensor.is_meta:
-        yield "it is on meta, without memory"
-        return
-    guard = protection_of(slot)
-    if guard is not None and guard.digest != digest_of(tensor):
-        yield f"it has changed since it was {guard.source}"
-    left = line.carried_out
-    for i, write in enumerate(left):
-        yield from _of_write(_written(tensor.detach(), write, left[i + 1 :]), write)
-    if not left or is_keep(left[0]):
-        yield from _not_finite(tensor)
+class _Checker:
+    """Compares tensors with what a plan, or their protection, says of them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.key = keys_of(0 if plan.seed is None else plan.seed)
+        self.files = Files()
+
+    def problems(self, slot: Slot, line: Line) -> Iterator[str]:
+        tensor = slot.tensor
+        if is_lazy(tensor):
+            return
+        if tensor.is_meta:
+            yield "it is on meta, without memory"
+            return
+        yield from self._unprotected(slot)
+        left = line.carried_out
+        for i, write in enumerate(left):
+            later = left[i + 1 :]
+            if isinstance(write, Load):
+                yield from self._not_loaded(slot, write, later)
+            else:
+                yield from _of_write(_written(tensor.detach(), write, later), write)
+        if not left or is_keep(left[0]):
+            yield from _not_finite(tensor)
+
+    def _unprotected(self, slot: Slot) -> Iterator[str]:
+        guard = protection_of(slot)
+        if guard is None:
+            return
+        if guard.load is not None:
+            yield from self._not_loaded(slot, guard.load, [])
+        elif guard.digest != digest_of(slot.tensor):
+            yield f"it has changed since it was {guard.source}"
+
+    def _not_loaded(self, slot: Slot, load: Load, later: list[Write]) -> Iterator[str]:
+        """A loaded tensor is compared with the checkpoint, which is read again."""
+        try:
+            entries = self.files.opened(load.recipe).entries
+            entry = rematch(entries, load.name, slot, load.adapters)
+            read = entry.read(self.key(slot.path)).to(slot.tensor)
+        except InitError as error:
+            yield f"it cannot be compared with what was loaded: {error}"
+            return
+        values = _written(slot.tensor.detach(), load, later)
+        if not same_bits(values, _written(read, load, later)):
+            yield f"it has changed since it was loaded by {load.source} from {load.checkpoint}"
 
 
 def _written(tensor: Tensor, write: Write, later: list[Write]) -> Tensor:
@@ -92,12 +125,10 @@ def _written(tensor: Tensor, write: Write, later: list[Write]) -> Tensor:
     return tensor[mask]
 
 
-def _of_write(values: Tensor, write: Write) -> Iterator[str]:
+def _of_write(values: Tensor, write: Fill | Capture) -> Iterator[str]:
     if isinstance(write, Capture):
         if write.digest and write.digest != digest_of(values):
             yield f"it is not what {write.source} computed"
-    elif isinstance(write, Load):
-        yield from _not_finite(values)
     elif not write.initializer.random:
         yield from _not_constant(values, write)
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from initium.checkpoint import Entry
+from initium.checkpoint import Adapter, Entry, Recipe
 from initium.initializers import Constant, Initializer, Keep
 
 # who wrote: the model's constructor, a declared rule, or user code within `init_weights`
@@ -87,24 +87,43 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A tensor gets the values of a key of a checkpoint."""
+    """A tensor gets the values of a tensor of a checkpoint.
+
+    Attributes:
+        recipe: which checkpoint, and how its tensors get their names.
+        name: of the tensor, as the recipe names it.
+        origin: where it lies, and what is done to it: `vit.safetensors: backbone.pos_embed`.
+        adapters: that make its shape fit.
+        entry: a handle on it, once the checkpoint is open.
+    """
 
     order: int
     source: str
     info: str
-    checkpoint: str
-    key: str
-    map_location: str = "cpu"
-    entry: Entry | None = field(default=None, compare=False, repr=False)
+    recipe: Recipe
+    name: str
+    origin: str
+    adapters: tuple[Adapter, ...] = ()
     by: str = RULE
+    entry: Entry | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def checkpoint(self) -> str:
+        """The path or URL."""
+        return self.recipe.checkpoint
 
     @property
     def where(self) -> None:
         """All of the tensor."""
         return None
 
+    @property
+    def stream(self) -> None:
+        """Where an adapter draws, it draws from the tensor's own stream."""
+        return None
+
     def __str__(self) -> str:
-        return f"Pretrained({self.key})"
+        return f"Pretrained({self.origin})"
 
 
 @dataclass(frozen=True, slots=True)

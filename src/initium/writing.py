@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from initium import streams
+from initium.checkpoint import Work
 from initium.errors import located
 from initium.here import recorder_here
 from initium.initializers import Chain, Initializer
-from initium.streams import Generators, Job, Whole, key_from
+from initium.streams import Generators, Job, Whole, carry_out, key_from
 from initium.writes import Capture, Fill, Load, Write, is_keep
 
 Advance = Callable[[int], None]
@@ -28,13 +30,13 @@ class Target:
         tensor: the tensor; nothing is written to one on `meta`.
         writes: the writes that survive: of the whole tensor first, then of parts of it. Those of
             checkpoints have their entry at hand, captured values are there.
-        key: of the stream of a fill.
+        key: of the stream of a fill, or of an adapter that draws.
     """
 
     name: str
     tensor: Tensor
     writes: list[Write]
-    key: Callable[[Fill], int]
+    key: Callable[[Fill | Load], int]
 
 
 class Writer:
@@ -43,6 +45,9 @@ class Writer:
     Args:
         generators: with them, torch's own functions draw (`rng="torch"`).
         advance: told of elements that are done.
+
+    Attributes:
+        not_finite: names of the tensors that a checkpoint filled with NaN or infinite values.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Writer:
     ) -> None:
         self.generators = generators
         self.advance = advance
+        self.not_finite: dict[str, None] = {}
 
     def write(self, targets: Iterable[Target]) -> None:
         """Write them all; what can be known to be wrong has been found before."""
@@ -61,10 +67,13 @@ class Writer:
             _count_change(target.tensor)
 
     def _pass(self, targets: list[Target], depth: int) -> None:
-        jobs, chains = [], []
+        jobs, chains, reads = [], [], list[Work]()
         for target in targets:
             write, data = target.writes[depth], target.tensor.data
             part = data if write.where is None else write.where.of(data)
+            if isinstance(write, Load):
+                reads += self._reads(part, write, target)
+                continue
             with located(target.name):
                 job = self._start(part, write, target)
             if job is not None:
@@ -73,11 +82,26 @@ class Writer:
                 self.advance(data.numel())
             if isinstance(write, Fill) and isinstance(write.initializer, Chain):
                 chains.append((write.initializer, part))
+        carry_out(iter(reads), parallel=len(reads) > 1, advance=self.advance)
         streams.fill(jobs, self.advance)
         for chain, part in chains:
             chain.finish(part)
 
-    def _start(self, part: Tensor, write: Write, target: Target) -> Job | None:
+    def _reads(self, part: Tensor, load: Load, target: Target) -> Iterator[Work]:
+        """The work of reading a tensor of a checkpoint into its place."""
+        if not streams.has_memory(part):
+            return iter(())
+        assert load.entry is not None
+        if part.is_cpu and part.is_contiguous():
+            streams.advise_huge_pages(part)
+
+        def look(written: Tensor) -> None:
+            if not all_finite(written):
+                self.not_finite[target.name] = None
+
+        return load.entry.pieces(part, target.key(load), look)
+
+    def _start(self, part: Tensor, write: Fill | Capture, target: Target) -> Job | None:
         """Write what is not drawn from a stream; a job for what is."""
         if isinstance(write, Fill):
             key = 0 if self.generators is not None else target.key(write)
@@ -87,11 +111,11 @@ class Writer:
         return None
 
 
-def given(write: Load | Capture) -> Tensor:
+def given(write: Load | Capture, key: int = 0) -> Tensor:
     """The values of a checkpoint, or those that were captured; they are known to be there."""
     if isinstance(write, Load):
         assert write.entry is not None
-        return write.entry.read()
+        return write.entry.read(key)
     assert write.values is not None
     return write.values
 
@@ -146,3 +170,20 @@ def _count_change(tensor: Tensor) -> None:
     """In however many steps a tensor was written, through `.data`, autograd sees one change."""
     if not tensor.is_inference():  # which has no version
         increment_version(tensor)
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite; by sums, in steps so small that one thread does each."""
+    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.device.type != "cpu":
+        return True
+    if tensor.is_complex() or tensor.element_size() == 1:  # which cannot be summed
+        return bool(torch.isfinite(tensor if tensor.is_complex() else tensor.float()).all())
+    flat = tensor.reshape(-1)
+    sums = [flat[i : i + _STEP].sum(dtype=_SUM.get(flat.dtype)) for i in range(0, len(flat), _STEP)]
+    if all(map(math.isfinite, map(float, sums))):
+        return True
+    return bool(torch.isfinite(flat).all())  # a sum of large values may overflow
+
+
+_STEP = 1 << 15
+_SUM = {torch.float16: torch.float32, torch.bfloat16: torch.float32}

@@ -1,13 +1,23 @@
-"""Which tensor of a model gets which key of a checkpoint; what is left over on both sides."""
+"""Which tensor of a model gets which tensor of a checkpoint; what is left over on both sides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from initium.checkpoint.read import Entry
-from initium.errors import InitAssertionError, did_you_mean, listing
-from initium.tree import Slot
+import torch
+
+from initium.checkpoint.adapters import Adapter
+from initium.checkpoint.computed import Adapted
+from initium.checkpoint.entry import Entry
+from initium.errors import InitError, located
+from initium.selectors import matches
+from initium.tree import Slot, is_lazy
+
+# the number of batches that a norm has seen: files of before torch 0.4.1 do not have it
+_COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -15,71 +25,203 @@ class Match:
     """The outcome of matching: nothing is read for it.
 
     Attributes:
-        loads: (slot, key in the file, entry) of what will be loaded.
-        missing: names in the model without a key.
-        unexpected: keys without a tensor in the model.
-        mismatched: sentences on tensors whose shapes differ.
+        loads: (slot, name, entry, adapters) of what will be loaded.
+        missing: slots without a tensor in the file.
+        spared: slots that may be missing, and slots that an adapter drops.
+        unused: names in the file without a tensor in the model.
+        mismatched: slots whose tensors cannot be loaded, and why.
+        idle: adapters that had nothing to do.
     """
 
-    loads: list[tuple[Slot, str, Entry]] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    mismatched: list[str] = field(default_factory=list)
+    loads: list[tuple[Slot, str, Entry, tuple[Adapter, ...]]] = field(default_factory=list)
+    missing: list[Slot] = field(default_factory=list)
+    spared: list[Slot] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    mismatched: dict[Slot, str] = field(default_factory=dict)
+    idle: list[Adapter] = field(default_factory=list)
+
+    @property
+    def fresh(self) -> list[Slot]:
+        """What is not loaded."""
+        return [*self.missing, *self.mismatched, *self.spared]
 
 
-def match(
-    slots: Iterable[Slot], below: str, entries: Mapping[str, Entry], prefix: str | None
-) -> Match:
-    """Match the tensors whose path lies below `below` with the keys that start with `prefix`.
+class Matcher:
+    """Matches tensors of a model with those of a checkpoint, by name.
 
-    A key matches a tensor's path or name, or that of one of its aliases.
+    Args:
+        below: the path in the model that the names of the file are seen from.
+        entries: the tensors of the file by name.
+        adapters: that may make shapes fit.
+        ignore: patterns on names of the model that may be missing in the file.
+        ignore_unused: patterns on names of the file that the model may lack.
+        stripped: what was taken off the beginning of every name of the file; a model may have it.
+    """
+
+    def __init__(
+        self,
+        below: str,
+        entries: Mapping[str, Entry],
+        adapters: Sequence[Adapter] = (),
+        ignore: Sequence[re.Pattern[str]] = (),
+        ignore_unused: Sequence[re.Pattern[str]] = (),
+        stripped: str = "",
+    ) -> None:
+        self.below, self.entries, self.adapters = below, entries, adapters
+        self.ignore, self.ignore_unused, self.stripped = ignore, ignore_unused, stripped
+        self._used: set[str] = set()
+        self._adapted: set[Adapter] = set()
+
+    def match(self, slots: Iterable[Slot]) -> Match:
+        """Match these slots.
+
+        Raises:
+            InitError: an adapter cannot do what it was told to.
+        """
+        result = Match()
+        for slot in slots:
+            self._match(slot, result)
+        result.unused.extend(
+            name
+            for name in self.entries
+            if name not in self._used and not any(matches(p, name) for p in self.ignore_unused)
+        )
+        result.idle.extend(a for a in self.adapters if a not in self._adapted)
+        return result
+
+    def _match(self, slot: Slot, result: Match) -> None:
+        names = _names(slot, self.below)
+        found = [name for name in names if name in self.entries]
+        if not found and self.stripped:
+            shorter = (name.removeprefix(self.stripped) for name in names)
+            found = [name for name in shorter if name in self.entries]
+        self._used.update(found)  # tied weights may be saved once or several times
+        persistent = slot.local not in slot.owner._non_persistent_buffers_set
+        if found:
+            self._load(slot, names, found[0], result)
+        elif names and persistent:
+            spared = slot.local == _COUNTER or any(_any(p, names) for p in self.ignore)
+            (result.spared if spared else result.missing).append(slot)
+
+    def _load(self, slot: Slot, names: list[str], name: str, result: Match) -> None:
+        adapters = [a for a in self.adapters if a.means(*names)]
+        self._adapted.update(a for a in adapters if a.drops)
+        if is_lazy(slot.tensor):
+            text = (
+                "has no shape yet; call the model once before, so that its lazy modules know theirs"
+            )
+            result.mismatched[slot] = f"{slot.name} {text}"
+            return
+        if any(adapter.drops for adapter in adapters):
+            result.spared.append(slot)
+            return
+        with located(slot.name):
+            entry, at_work = self._adapt(self.entries[name], tuple(slot.tensor.shape), adapters)
+        problem = _problem(entry, slot)
+        if problem:
+            result.mismatched[slot] = problem
+        else:
+            entry.prepare()
+            result.loads.append((slot, name, entry, at_work))
+
+    def _adapt(
+        self, entry: Entry, want: tuple[int, ...], adapters: list[Adapter]
+    ) -> tuple[Entry, tuple[Adapter, ...]]:
+        """The entry, adapted where an adapter has something to do."""
+        if entry.problem() is not None:
+            return entry, ()
+        at_work, shape = [], entry.shape
+        for adapter in adapters:
+            with located(entry.text):
+                made = adapter.shape(shape, want)
+                if made != shape or adapter.always:
+                    adapter.check_dtype(entry.dtype)
+                    at_work.append(adapter)
+            shape = made
+        self._adapted.update(at_work)
+        return (Adapted(entry, tuple(at_work), want) if at_work else entry), tuple(at_work)
+
+
+def rematch(
+    entries: Mapping[str, Entry], name: str, slot: Slot, adapters: Sequence[Adapter]
+) -> Entry:
+    """The entry of a name that a plan speaks of, for a slot.
 
     Raises:
-        InitAssertionError: an AssertionError; no key starts with the prefix.
+        InitError: the file has no such tensor, or it does not fit.
     """
-    stem = f"{prefix.rstrip('.')}." if prefix else ""
-    wanted = {key.removeprefix(stem): key for key in entries if key.startswith(stem)}
-    if not wanted:
-        prefixes = {".".join(key.split(".")[:n]) + "." for key in entries for n in (1, 2)}
-        raise InitAssertionError(
-            f"no key of the checkpoint starts with the prefix {stem!r}."
-            f"{did_you_mean(stem, prefixes)} Its keys start with: {listing(sorted(prefixes))}"
-        )
-    result = Match()
-    used: set[str] = set()
-    for slot in slots:
-        _match_slot(slot, below, wanted, entries, result, used)
-    result.unexpected.extend(key for short, key in wanted.items() if short not in used)
-    return result
+    if name not in entries:
+        raise InitError(f"the checkpoint has no tensor {name!r}")
+    entry = entries[name]
+    if adapters:
+        entry = Adapted(entry, tuple(adapters), tuple(slot.tensor.shape))
+    problem = _problem(entry, slot)
+    if problem:
+        raise InitError(problem)
+    entry.prepare()
+    return entry
 
 
-def _match_slot(
-    slot: Slot,
-    below: str,
-    wanted: Mapping[str, str],
-    entries: Mapping[str, Entry],
-    result: Match,
-    used: set[str],
-) -> None:
-    names = _names(slot, below)
-    found = [name for name in names if name in wanted]
-    used.update(found)  # tied weights may be saved once or several times
-    if not found:
-        persistent = slot.local not in slot.owner._non_persistent_buffers_set
-        result.missing.extend([slot.name] if names and persistent else [])
-        return
-    key = wanted[found[0]]
-    shape = tuple(slot.tensor.shape)
-    if entries[key].shape == shape:
-        result.loads.append((slot, key, entries[key]))
-    else:
-        result.mismatched.append(
-            f"{slot.name} has the shape {list(shape)}, {key} in the file {list(entries[key].shape)}"
-        )
+def _problem(entry: Entry, slot: Slot) -> str | None:
+    """Why a slot cannot get an entry."""
+    unreadable = entry.problem()
+    if unreadable is not None:
+        return f"{slot.name} cannot be loaded from {entry.text}: {unreadable}"
+    shape, dtype = tuple(slot.tensor.shape), slot.tensor.dtype
+    if entry.shape != shape:
+        return f"{slot.name} has the shape {list(shape)}, {entry.text} has {list(entry.shape)}"
+    if entry.dtype != dtype and (_kind(entry.dtype) != _kind(dtype) or entry.dtype.itemsize == 1):
+        # 8 bits with a scale beside them, or a mix-up: a cast would be silent damage
+        return f"{slot.name} has the dtype {dtype}, {entry.text} has {entry.dtype}"
+    return None
+
+
+def _kind(dtype: torch.dtype) -> str:
+    if dtype.is_floating_point:
+        return "float"
+    return "complex" if dtype.is_complex else "bool" if dtype == torch.bool else "int"
 
 
 def _names(slot: Slot, below: str) -> list[str]:
-    """What a key for this tensor may be called, seen from the submodule at `below`."""
+    """What this tensor may be called in the file, seen from the submodule at `below`."""
     stem = f"{below}." if below else ""
     names = [name for place in slot.places() for name in (place.path, place.name)]
     return list(dict.fromkeys(n.removeprefix(stem) for n in names if n.startswith(stem)))
+
+
+def _any(pattern: re.Pattern[str], names: Iterable[str]) -> bool:
+    return any(matches(pattern, name) for name in names)
+
+
+def suggest(slots: Iterable[Slot], below: str, keys: Iterable[str]) -> str:
+    """Which prefix= (of the keys) or to= (of the names) would match more; empty: none."""
+    names = {name for slot in slots for name in _names(slot, below)}
+    keys = set(keys)
+    prefixes = Counter(head for key in keys for head, tail in _cuts(key) if tail in names)
+    targets = Counter(head for name in names for head, tail in _cuts(name) if tail in keys)
+    best = max(
+        [(n, f"prefix={head!r}") for head, n in prefixes.items()]
+        + [(n, f"to={head!r}") for head, n in targets.items()],
+        default=(0, ""),
+    )
+    if best[0] <= len(names & keys):
+        return ""
+    return f" With {best[1]} {best[0]} of {len(names)} names would match."
+
+
+def hooked(slots: Iterable[Slot]) -> list[str]:
+    """The classes of modules that change a state dict as torch loads it, which is not done here."""
+    found: dict[str, None] = {}
+    for slot in slots:
+        owner = slot.owner
+        own = type(owner)._load_from_state_dict
+        if owner._load_state_dict_pre_hooks or not own.__module__.startswith("torch."):
+            found[type(owner).__name__] = None
+    return list(found)
+
+
+def _cuts(name: str) -> Iterable[tuple[str, str]]:
+    """(`a`, `b.c`), (`a.b`, `c`) of `a.b.c`."""
+    segments = name.split(".")
+    for i in range(1, len(segments)):
+        yield ".".join(segments[:i]), ".".join(segments[i:])

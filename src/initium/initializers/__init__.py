@@ -7,9 +7,9 @@ from initium.initializers.chain import Chain as Chain
 from initium.initializers.chain import followed_by as followed_by
 from initium.initializers.check import check_tensor as check_tensor
 from initium.initializers.declaration import Declaration as Declaration
-from initium.initializers.declaration import PretrainedDeclaration as PretrainedDeclaration
 from initium.initializers.matrix import Orthogonal as Orthogonal
 from initium.initializers.matrix import Sparse as Sparse
+from initium.initializers.pretrained import PretrainedDeclaration as PretrainedDeclaration
 from initium.initializers.simple import Constant as Constant
 from initium.initializers.simple import Keep as Keep
 from initium.initializers.simple import Normal as Normal

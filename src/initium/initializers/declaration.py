@@ -63,49 +63,6 @@ class Declaration:
         return f"{type(self).__name__}, bias={self.bias}"
 
 
-class PretrainedDeclaration:
-    """Values from a checkpoint.
-
-    Args:
-        checkpoint: the path of a `.pth`, `.pt` or `.safetensors` file.
-        prefix: take only the keys that start with it, without it; `'backbone'` and `'backbone.'`
-            mean the same.
-        to: the submodule that the file is of: put in front of the keys; None: the module that
-            the rule belongs to.
-        map_location: the device to read onto.
-
-    Raises:
-        InitTypeError: a TypeError; `checkpoint` is no path or `prefix` no str.
-    """
-
-    wholemodule = False
-
-    def __init__(
-        self,
-        checkpoint: Any,
-        prefix: str | None = None,
-        map_location: Any = "cpu",
-        to: str | None = None,
-    ) -> None:
-        if not isinstance(checkpoint, str) and not hasattr(checkpoint, "__fspath__"):
-            raise InitTypeError(f"checkpoint must be a path, but got {checkpoint!r}")
-        for name, value in {"prefix": prefix, "to": to}.items():
-            if value is not None and not isinstance(value, str):
-                raise InitTypeError(f"{name} must be a str or None, but got {value!r}")
-        self.checkpoint = checkpoint
-        self.prefix = prefix
-        self.to = to
-        self.map_location = map_location
-
-    def declares(self) -> bool:
-        """Whether this is all data, so that it can be planned (a user's subclass may compute)."""
-        return True
-
-    def info(self) -> str:
-        """What the log says of a tensor that was loaded."""
-        return f"{type(self).__name__}: load from {self.checkpoint}"
-
-
 def bias_from_prob(prior_prob: float) -> float:
     """-log((1 - p) / p): the bias whose sigmoid is p (Lin et al., Focal loss, 2017, section 4.1).
 

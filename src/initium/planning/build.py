@@ -8,9 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from initium.checkpoint import match, read_checkpoint
 from initium.config import InitCfg, Rule, parse
-from initium.errors import InitError, InitNameError, InitTypeError, listing, located
+from initium.errors import InitError, InitTypeError, located
 from initium.initializers import (
     Constant,
     Declaration,
@@ -20,6 +19,7 @@ from initium.initializers import (
 )
 from initium.planning.coverage import Coverage, check_cover
 from initium.planning.history import remembered
+from initium.planning.loads import Loads, Wish
 from initium.planning.model import Plan
 from initium.planning.select import Selection
 from initium.planning.user_code import UserCode
@@ -27,7 +27,7 @@ from initium.protection import check_writes
 from initium.record import Recorder
 from initium.streams import Seed, check_rng
 from initium.tree import Slot, Tree, is_lazy, join
-from initium.writes import USER_CODE, Fill, Finding, Line, Load, Where, Write, surviving
+from initium.writes import USER_CODE, Fill, Finding, Line, Where, Write, surviving
 
 Place = tuple[int, str]  # (id of the module, its attribute)
 
@@ -59,6 +59,7 @@ class Planner:
         self.rules: list[tuple[str, list[Slot]]] = []  # (source, what it set)
         self.user_code = UserCode(self, recorder, joined)
         self.writes: dict[Slot, list[Write]] = self.user_code.adopted()
+        self.loads = Loads()
         self._order = 0
         self._set_within: dict[nn.Module, dict[Slot, list[Write]]] = {}
         self._credited: dict[Slot, int] = {}
@@ -71,6 +72,7 @@ class Planner:
             self._advise(rule)
             if not rule.is_pretrained:
                 self._with_overrides(rule, path, module)
+        self.loads.coming([w for w in (_wish(rule, path) for rule in rules) if w is not None])
 
         def pretrained() -> None:
             for rule in rules:
@@ -147,11 +149,12 @@ class Planner:
         }
         born, lost = self.user_code.born(finished), self.user_code.lost()
         self.findings += Coverage(lines, self.tree).findings(self.rules, born, lost, cover)
-        findings = tuple(dict.fromkeys(self.findings))
+        findings = tuple(dict.fromkeys([*self.loads.findings, *self.findings]))
         errors = [f.message for f in findings if f.strict]
         if strict and errors:
             raise InitError("strict mode; nothing was written:\n- " + "\n- ".join(errors))
-        return Plan(type(self.tree.root).__name__, lines, findings, self.seed, self.rng)
+        name, loadings = type(self.tree.root).__name__, tuple(self.loads.loadings)
+        return Plan(name, lines, findings, loadings, self.seed, self.rng)
 
     def _advise(self, rule: Rule) -> None:
         for each in (rule, *rule.overrides):
@@ -179,9 +182,9 @@ class Planner:
             raise InitTypeError(
                 f"{type(declared).__name__} needs a module, but {rule.scope!r} is a tensor"
             )
-        if isinstance(declared, PretrainedDeclaration) and declared.declares():
-            below = join(self.tree.path_of(target), (declared.to or "").rstrip("."))
-            self._loads(rule, declared, below)
+        wish = _wish(rule, self.tree.path_of(target))
+        if wish is not None:
+            self._loads(wish)
         else:
             assert callable(declared)
             self.call(target, declared)
@@ -202,29 +205,10 @@ class Planner:
         if targets:
             self.rules.append((rule.source, [slot for slot, _ in targets]))
 
-    def _loads(self, rule: Rule, declared: PretrainedDeclaration, below: str) -> None:
-        entries = read_checkpoint(declared.checkpoint, declared.map_location)
-        module_slots = [
-            s for s in self.writes
-            if any(not below or p.path.startswith(f"{below}.") for p in s.places())
-        ]  # fmt: skip
-        if not module_slots:
-            raise InitNameError(f"the model has no tensor below to={declared.to!r}")
-        found = match(module_slots, below, entries, declared.prefix)
-        order, path = self.next_order(), str(declared.checkpoint)
-        device = str(declared.map_location or "cpu")
-        for slot, key, entry in found.loads:
-            load = Load(order, rule.source, declared.info(), path, key, device, entry)
+    def _loads(self, wish: Wish) -> None:
+        order = self.next_order()
+        for slot, load in self.loads.place(wish, self.writes, order):
             self.writes[slot].append(load)
-        total = len(found.loads) + len(found.missing) + len(found.mismatched)
-        start = f"{rule.source}: {path}"
-        for what, names in {
-            f"loads {len(found.loads)} of {total} tensors; not in the file": found.missing,
-            "keys that the model does not have": found.unexpected,
-            "other shapes, not loaded": found.mismatched,
-        }.items():
-            if names:
-                self.findings.append(Finding("checkpoint", f"{start}: {what}: {listing(names)}"))
 
 
 def plan_config(
@@ -241,6 +225,14 @@ def plan_config(
     with planner.user_code.closing():
         planner.config(init_cfg, "", model)()
         return planner.plan(strict, cover)
+
+
+def _wish(rule: Rule, path: str) -> Wish | None:
+    """The checkpoint that a rule on the module at `path` asks for; None: it asks for none."""
+    declared = rule.declared
+    if not isinstance(declared, PretrainedDeclaration) or not declared.declares():
+        return None
+    return Wish(rule, declared, join(path, (declared.to or "").rstrip(".")))
 
 
 def _line(slot: Slot, writes: list[Write]) -> Line:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from initium.checkpoint import CHECKPOINT_ADAPTERS, Adapter, Recipe
+from initium.checkpoint.loading import Loading
 from initium.digest import digest_of
 from initium.errors import InitError, InitFileNotFoundError
 from initium.initializers import initializer_from_dict
 from initium.streams import Seed
 from initium.writes import Capture, Fill, Finding, Line, Load, Where, Write
 
-VERSION = 3
+VERSION = 4
 _KINDS: dict[str, type[Write]] = {"fill": Fill, "load": Load, "capture": Capture}
 
 
@@ -53,6 +55,7 @@ def to_dict(plan: Mapping[str, Any]) -> dict[str, Any]:
         "model": plan["model"],
         "seed": _seed_to_data(plan["seed"]),
         "rng": plan["rng"],
+        "loadings": [asdict(loading) for loading in plan["loadings"]],
         "findings": [{"kind": f.kind, "message": f.message} for f in plan["findings"]],
         "lines": [
             {
@@ -86,6 +89,7 @@ def from_dict(data: dict[str, Any]) -> dict[str, Any]:
     return {
         "model": data["model"],
         "lines": {line.name: line for line in lines},
+        "loadings": tuple(map(Loading.from_dict, data["loadings"])),
         "findings": tuple(Finding(**finding) for finding in data["findings"]),
         "seed": _seed_from_data(data["seed"]),
         "rng": data["rng"],
@@ -98,6 +102,9 @@ def _write_to_dict(write: Write) -> dict[str, Any]:
     if isinstance(write, Fill):
         data["initializer"] = write.initializer.to_dict()
         data["where"] = None if write.where is None else [s and list(s) for s in write.where.slices]
+    if isinstance(write, Load):
+        data["recipe"] = write.recipe.to_dict()
+        data["adapters"] = [adapter.to_dict() for adapter in write.adapters]
     return {"kind": kind, **data}
 
 
@@ -109,6 +116,11 @@ def _write_from_dict(data: dict[str, Any]) -> Write:
         where = arguments["where"]
         slices = None if where is None else tuple(s and tuple(s) for s in where)
         arguments["where"] = None if slices is None else Where(slices)
+    if cls is Load:
+        arguments["recipe"] = Recipe.from_dict(arguments["recipe"])
+        arguments["adapters"] = CHECKPOINT_ADAPTERS.build_list(
+            "adapters", arguments["adapters"], Adapter
+        )
     return cls(**arguments)
 
 

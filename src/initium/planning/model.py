@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from initium.checkpoint.loading import Loading
 from initium.errors import InitKeyError, did_you_mean
 from initium.planning import file, views
 from initium.report import table
@@ -21,6 +22,7 @@ class Plan:
         model: the class of the model.
         lines: one line a tensor, by name, in the model's order.
         findings: rules without effect, keys that were not loaded, tensors that nobody set.
+        loadings: what each checkpoint gives, and what it does not.
         seed: of the random streams; None: one is drawn when the plan is applied.
         rng: `'philox'`, or `'torch'` for torch's own functions in the order of the plan.
 
@@ -34,6 +36,7 @@ class Plan:
     model: str
     lines: dict[str, Line]
     findings: tuple[Finding, ...] = ()
+    loadings: tuple[Loading, ...] = ()
     seed: Seed | None = None
     rng: str = "philox"
 
@@ -54,6 +57,10 @@ class Plan:
 
     def __contains__(self, name: object) -> bool:
         return name in self.lines
+
+    def rule_of(self, name: str) -> str:
+        """What a tensor gets, in words."""
+        return (self.lines[name].what if name in self.lines else "") or "kept as it is"
 
     @property
     def unset(self) -> list[str]:
@@ -85,7 +92,8 @@ class Plan:
     def _rows(self) -> tuple[str, list[str], list[list[str]], list[str]]:
         rng = "" if self.rng == "philox" else f", rng {self.rng!r}"
         title = f"plan of {self.model}: {len(self)} tensors, seed {self.seed!r}{rng}"
-        notes = [finding.message for finding in self.findings]
+        notes = [loading.describe(self.rule_of) for loading in self.loadings]
+        notes += [finding.message for finding in self.findings]
         return title, views.COLUMNS, [views.row(line) for line in self], notes
 
     def __str__(self) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from initium.checkpoint.loading import Loading
 from initium.report import table
 from initium.streams import Seed
 
@@ -42,6 +43,7 @@ class Report:
             torch's default generators drew (`rng="torch"`).
         entries: one a tensor.
         findings: what had no effect, was not loaded, or was set by nothing.
+        loadings: what each checkpoint gave: loaded, adapted, fresh and unused tensors.
 
     >>> import initium
     >>> from torch import nn
@@ -53,6 +55,7 @@ class Report:
     seed: Seed | None
     entries: tuple[Entry, ...]
     findings: tuple[str, ...] = ()
+    loadings: tuple[Loading, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -74,7 +77,12 @@ class Report:
             [e.name, "×".join(map(str, e.shape)) or "scalar", e.kind, e.info, e.source]
             for e in self.entries
         ]
-        return title, ["tensor", "shape", "what", "how", "source"], rows, self.findings
+        notes = (*map(self._loaded, self.loadings), *self.findings)
+        return title, ["tensor", "shape", "what", "how", "source"], rows, notes
+
+    def _loaded(self, loading: Loading) -> str:
+        by_name = {entry.name: entry for entry in self.entries}
+        return loading.describe(lambda name: by_name[name].info if name in by_name else "kept")
 
     def __str__(self) -> str:
         return table.text(*self._rows())

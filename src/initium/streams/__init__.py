@@ -15,7 +15,10 @@ from initium.streams.keys import check_seed as check_seed
 from initium.streams.keys import key_from as key_from
 from initium.streams.keys import key_of as key_of
 from initium.streams.keys import keys_of as keys_of
+from initium.streams.memory import advise_huge_pages as advise_huge_pages
 from initium.streams.memory import has_memory as has_memory
+from initium.streams.memory import staging as staging
+from initium.streams.pool import carry_out as carry_out
 from initium.streams.torch_rng import Generators as Generators
 from initium.streams.torch_rng import check_rng as check_rng
 from initium.streams.torch_rng import fill_by_torch as fill_by_torch

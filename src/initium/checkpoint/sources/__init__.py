@@ -1,0 +1,7 @@
+"""What a user writes as `checkpoint=` -> a file on this machine."""
+
+from initium.checkpoint.sources.fetch import Options as Options
+from initium.checkpoint.sources.remote_blob import remote_file as remote_file
+from initium.checkpoint.sources.schemes import CHECKPOINT_SOURCES as CHECKPOINT_SOURCES
+from initium.checkpoint.sources.schemes import locate as locate
+from initium.checkpoint.sources.schemes import remote_url as remote_url
