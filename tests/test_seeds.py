@@ -210,7 +210,7 @@ def test_bad_seeds_and_rngs_change_nothing(arguments, error, message):
 def test_a_plan_of_an_older_version_is_refused(tmp_path):
     plan(model(), RULES).save(tmp_path / "plan.json")
     text = (tmp_path / "plan.json").read_text()
-    (tmp_path / "plan.json").write_text(text.replace('"initium_plan": 3', '"initium_plan": 2'))
+    (tmp_path / "plan.json").write_text(text.replace('"initium_plan": 4', '"initium_plan": 2'))
     with pytest.raises(InitError, match="is no plan of version 4: initium_plan is 2"):
         initium.Plan.load(tmp_path / "plan.json")
 

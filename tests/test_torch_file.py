@@ -43,7 +43,8 @@ class Bytes(Blob):
     """A file in memory, that counts what is read of it."""
 
     def __init__(self, data):
-        self.name, self.size, self.data, self.count = "x.pth", len(data), data, 0
+        self.name, self.size, self.data = "x.pth", len(data), data
+        self.count = self.reads = 0
 
     def read_into(self, offset, buffer):
         view = memoryview(buffer).cast("B")
@@ -51,6 +52,7 @@ class Bytes(Blob):
             raise InitError("it ends too early")
         view[:] = self.data[offset : offset + len(view)]
         self.count += len(view)
+        self.reads += 1
 
 
 def dump(value, format="zip", **kw):
@@ -485,7 +487,17 @@ def test_makers_by_hand():
         assert isinstance(entry, Unreadable) and entry.problem() == reason
     assert rebuild("os.system", ("true",)) is NotImplemented
     assert rebuild("evil._utils._rebuild_tensor", plain) is NotImplemented
-    assert v2(place(), 0, (3, 4), (4, 1), {"conj": False}).offset == 10
+    for metadata in (None, {}, {"conj": False}):
+        assert v2(place(), 0, (3, 4), (4, 1), metadata).offset == 10
+
+
+def test_subclasses_of_subclasses_without_an_end():
+    args = (place(), 0, (2,), (1,))
+    maker = Global("torch._tensor._rebuild_from_type_v2")
+    for _ in range(3000):
+        args = (maker, Global("x.Sub"), args, {})
+    with pytest.raises(InitError, match="whose maker is not described"):
+        rebuild(maker.name, args)
 
 
 LIES = {
@@ -498,6 +510,7 @@ LIES = {
     "huge": dict(size=(2**62, 2**62), stride=(0, 0)),
     "huge and empty": dict(size=(2**62, 2**62, 0), stride=(1, 1, 1)),
     "beyond int64": dict(size=(10**5000,), stride=(0,)),
+    "stride beyond int64": dict(size=(1, 2), stride=(10**50, 2)),
     "offset beyond int64": dict(offset=10**5000),
     "bool": dict(size=(True, 4)),
     "float": dict(offset=0.0),
@@ -523,6 +536,14 @@ def test_a_tensor_outside_of_its_record_is_damage_not_another_tensors_bytes():
             rebuild("torch._utils._rebuild_tensor_v2", (0,) * count)
 
 
+def test_where_a_storage_lies_is_looked_up_once():
+    rows = torch.arange(200.0).view(100, 2)
+    blob = Bytes(dump(list(rows)))
+    entries = read_torch(blob)
+    assert blob.reads < 20
+    check(entries, list(rows))
+
+
 @both
 def test_sizes_in_the_file_that_lie(format):
     data = dump({"w": torch.arange(12.0)}, format)
@@ -541,7 +562,10 @@ def test_storage_views_of_old_files():
 
     storage = storage_id(pid(("1", 2, 4))).storage(Bytes(bytes(99)), 10, 48)
     assert (storage.offset, storage.nbytes) == (18, 16)
+    python2 = storage_id((b"storage", Global("torch.cuda.HalfStorage"), b"7", b"cuda:0", 3, None))
+    assert (python2.key, python2.location, python2.nbytes) == ("7", "cuda:0", 6)
     bad = [pid(("1", 9, 4)), pid(None, 13), pid((1, 2)), pid(("1", -1, 2)), pid(None, "x")]
+    bad += [pid(("1", 0, 2), 13), (*pid(None)[:2], "k" * 1001, "cpu", 1)]
     bad += [pid(None)[:3], 3, ("x",) * 5, (*pid(None)[:2], 3, "cpu", 1)]
     bad += [
         ("storage", kind, "0", "cpu", 1) for kind in (Global("os.FloatStorage"), Opaque("torch.X"))
@@ -821,9 +845,37 @@ def test_keys_that_python_cannot_hash():
     value = loads(b"}(]K\x01}K\x02cx\ny\n)RK\x03\x8fK\x04(K\x01]tK\x05K\x07K\x06u.")
     assert list(value.values()) == [1, 2, 3, 4, 5, 6]
     assert [type(key).__name__ for key in value] == ["Opaque"] * 5 + ["int"]
-    assert loads(b"\x8f(]K\x01\x90.") & {1} == {1}
+    for code in (b"\x8f(]K\x01\x90.", b"(]K\x01\x91.", b"cbuiltins\nset\n](]K\x01e\x85R."):
+        assert loads(code) & {1} == {1} and len(loads(code)) == 2
+    pairs = loads(b"ccollections\nOrderedDict\n]((]K\x01t(K\x03K\x04te\x85R.")
+    assert list(pairs.values()) == [1, 4]
     (large,) = loads(DEEP["a large number as a key"])  # hash() takes long, each time
     assert isinstance(large, Opaque)
+
+
+STRANGE = {
+    "bytes of a number": b"cbuiltins\nbytes\nJ\xff\xff\xff\x7f\x85R.",  # would be 2 GiB of zeros
+    "bytearray of a number": b"cbuiltins\nbytearray\nK\x05\x85R.",
+    "bytes of two": b"cbuiltins\nbytes\nC\x01xC\x01x\x86R.",
+    "encoded otherwise": b"c_codecs\nencode\nX\x01\x00\x00\x00xX\x03\x00\x00\x00hex\x86R.",
+    "a list of a number": b"cbuiltins\nlist\nK\x05\x85R.",
+    "a set of two": b"cbuiltins\nset\n]]\x86R.",
+    "a dict of threes": b"cbuiltins\ndict\n]((K\x01K\x02K\x03te\x85R.",
+    "a dict of numbers": b"cbuiltins\ndict\n]K\x01a\x85R.",
+    "a complex of text": b"cbuiltins\ncomplex\nX\x01\x00\x00\x00xX\x01\x00\x00\x00x\x86R.",
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_plain_data_made_from_strange_arguments_are_left_alone(what):
+    assert isinstance(loads(STRANGE[what]), Opaque)
+
+
+def test_a_line_without_an_end_is_not_read_to_the_end_of_the_file():
+    file = io.BytesIO(b"c" + b"x" * (8 << 20))
+    with pytest.raises(InitError, match="no newline found"):
+        read_pickle(file)
+    assert file.tell() < 2 << 20
 
 
 def test_what_is_put_on_the_stack_can_be_dropped_again():
@@ -912,6 +964,10 @@ def test_headers_that_lie():
     pid = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ."
     data = with_pickle(pid, data__0=bytes(16))
     assert isinstance(read_torch(Bytes(data)), Storage)
+    assert (
+        read_torch(Bytes(with_pickle(pid.replace(b"\x03\0\0\0cpu", b"\x04\0\0\0meta")))).location
+        == "meta"
+    )
     huge = changed(data, b"PK\x01\x02", 20, "<I", 10 << 28)
     bad = [
         changed(huge, b"PK\x01\x02", 24, "<I", 10 << 28),  # 2.5 GiB are declared

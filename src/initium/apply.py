@@ -273,14 +273,14 @@ def initialize(
     ([[1.0], [1.0]], [2.0, 2.0])
     """
     with unseen():
-        plan = plan_config(model, init_cfg, seed=seed, rng=rng, strict=strict, cover=cover)
-    return start(plan, model)
+        plan, tree = plan_config(model, init_cfg, seed=seed, rng=rng, strict=strict, cover=cover)
+    return start(plan, model, tree)
 
 
-def start(plan: Plan, model: nn.Module) -> Report:
-    """Announce and apply a plan that was just made."""
+def start(plan: Plan, model: nn.Module, tree: Tree) -> Report:
+    """Announce and apply a plan that was just made of this tree."""
     announce(plan)
-    return apply(plan, model)
+    return apply_where(plan, model, lambda *_: True, tree)
 
 
 def announce(plan: Plan) -> None:

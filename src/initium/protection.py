@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from torch import nn
@@ -90,7 +90,7 @@ def protect_loaded(slot: Slot, load: Load) -> None:
     """Protect what was just loaded."""
     source = f"loaded by {load.source} from {load.checkpoint}: {load.name}"
     # no digest, which would cost more than the loading: the values are in the file for comparison
-    _set(slot, Protected(source, load=replace(load, entry=None)))
+    _set(slot, Protected(source, load=load.closed()))
 
 
 def protection_of(slot: Slot) -> Protected | None:

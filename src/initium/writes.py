@@ -107,6 +107,24 @@ class Load:
     by: str = RULE
     entry: Entry | None = field(default=None, compare=False, repr=False)
 
+    def closed(self) -> Load:
+        """The same without its entry, which keeps a file open."""
+        return Load(
+            self.order,
+            self.source,
+            self.info,
+            self.recipe,
+            self.name,
+            self.origin,
+            self.adapters,
+            self.by,
+        )
+
+    @property
+    def random(self) -> bool:
+        """Whether an adapter draws."""
+        return any(adapter.random for adapter in self.adapters)
+
     @property
     def checkpoint(self) -> str:
         """The path or URL."""

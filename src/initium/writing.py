@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from torch.autograd.graph import increment_version
 from initium import streams
 from initium.checkpoint import Work
 from initium.errors import located
+from initium.finite import all_finite
 from initium.here import recorder_here
 from initium.initializers import Chain, Initializer
 from initium.streams import Generators, Job, Whole, carry_out, key_from
@@ -99,7 +99,7 @@ class Writer:
             if not all_finite(written):
                 self.not_finite[target.name] = None
 
-        return load.entry.pieces(part, target.key(load), look)
+        return load.entry.pieces(part, target.key(load) if load.random else 0, look)
 
     def _start(self, part: Tensor, write: Fill | Capture, target: Target) -> Job | None:
         """Write what is not drawn from a stream; a job for what is."""
@@ -170,20 +170,3 @@ def _count_change(tensor: Tensor) -> None:
     """In however many steps a tensor was written, through `.data`, autograd sees one change."""
     if not tensor.is_inference():  # which has no version
         increment_version(tensor)
-
-
-def all_finite(tensor: Tensor) -> bool:
-    """Whether no value is NaN or infinite; by sums, in steps so small that one thread does each."""
-    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.device.type != "cpu":
-        return True
-    if tensor.is_complex() or tensor.element_size() == 1:  # which cannot be summed
-        return bool(torch.isfinite(tensor if tensor.is_complex() else tensor.float()).all())
-    flat = tensor.reshape(-1)
-    sums = [flat[i : i + _STEP].sum(dtype=_SUM.get(flat.dtype)) for i in range(0, len(flat), _STEP)]
-    if all(map(math.isfinite, map(float, sums))):
-        return True
-    return bool(torch.isfinite(flat).all())  # a sum of large values may overflow
-
-
-_STEP = 1 << 15
-_SUM = {torch.float16: torch.float32, torch.bfloat16: torch.float32}

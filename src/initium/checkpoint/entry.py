@@ -19,7 +19,7 @@ from initium.streams.memory import staging
 Work = Callable[[], int]  # returns how many elements it has written
 Check = Callable[[Tensor], None]  # sees each part of a tensor that was just written
 
-PIECE = 4 << 20  # bytes that one thread reads at a time, and the memory it needs where it must cast
+PIECE = 1 << 20  # bytes that a thread reads at a time, and the memory it needs where it must cast
 
 
 def ignored(_: Tensor) -> None:

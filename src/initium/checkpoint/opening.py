@@ -162,7 +162,9 @@ def _named(entries: dict[str, Entry], file: str) -> dict[str, Entry]:
 
 
 def _with_text(entry: Entry, text: str) -> Entry:
-    return replace(entry, text=text) if isinstance(entry, (Region, Given, Unreadable)) else entry
+    if entry.text == text or not isinstance(entry, (Region, Given, Unreadable)):
+        return entry
+    return replace(entry, text=text)
 
 
 def _unreadable(name: str, error: Exception) -> InitError:

@@ -66,12 +66,12 @@ class BaseInit(Declaration):
 
     def __call__(self, module: nn.Module) -> None:
         """Initialise the tensors of `module`, and of all below it, that this means."""
-        plan = plan_config(module, self)
+        plan, tree = plan_config(module, self)
         if not any(True for _ in module.children()):
             # model.apply(init) calls it on every single layer: that other classes are not
             # there is no finding
             plan = replace(plan, findings=())
-        start(plan, module)
+        start(plan, module, tree)
 
     def declares(self) -> bool:
         """Whether this is all data: a subclass that defines its own `__call__` is user code."""

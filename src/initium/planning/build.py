@@ -25,7 +25,7 @@ from initium.planning.select import Selection
 from initium.planning.user_code import UserCode
 from initium.protection import check_writes
 from initium.record import Recorder
-from initium.streams import Seed, check_rng
+from initium.streams import Seed, check_memory, check_rng
 from initium.tree import Slot, Tree, is_lazy, join
 from initium.writes import USER_CODE, Fill, Finding, Line, Where, Write, surviving
 
@@ -208,6 +208,8 @@ class Planner:
     def _loads(self, wish: Wish) -> None:
         order = self.next_order()
         for slot, load in self.loads.place(wish, self.writes, order):
+            with located(slot.name):
+                check_memory(slot.tensor)
             self.writes[slot].append(load)
 
 
@@ -219,12 +221,12 @@ def plan_config(
     rng: str = "philox",
     strict: bool = False,
     cover: str | None = None,
-) -> Plan:
-    """The plan of one `init_cfg` for a whole model."""
+) -> tuple[Plan, Tree]:
+    """The plan of one `init_cfg` for a whole model, and the tree of tensors that it was made of."""
     planner = Planner(model, seed, rng)
     with planner.user_code.closing():
         planner.config(init_cfg, "", model)()
-        return planner.plan(strict, cover)
+        return planner.plan(strict, cover), planner.tree
 
 
 def _wish(rule: Rule, path: str) -> Wish | None:

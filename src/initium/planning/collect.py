@@ -73,7 +73,7 @@ beats earlier; w = val
     """
     with unseen():
         if init_cfg is not None:
-            return plan_config(model, init_cfg, seed=seed, rng=rng, strict=strict, cover=cover)
+            return plan_config(model, init_cfg, seed=seed, rng=rng, strict=strict, cover=cover)[0]
         planner = Planner(model, seed, rng)
         with planner.user_code.closing():
             declare(planner, model)

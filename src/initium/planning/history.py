@@ -56,5 +56,5 @@ def _closed(line: Line) -> Line:
     """Without handles on checkpoints, which would keep them in memory."""
     if not any(isinstance(write, Load) for write in line.writes):
         return line
-    writes = (replace(w, entry=None) if isinstance(w, Load) else w for w in line.writes)
-    return replace(line, writes=tuple(writes))
+    writes = tuple(w.closed() if isinstance(w, Load) else w for w in line.writes)
+    return Line(line.name, line.path, line.shape, line.dtype, line.aliases, writes)

@@ -155,8 +155,8 @@ def _check_magic(head: bytes) -> None:
         magic = None
     if magic == _MAGIC:
         return
-    what = "a bare pickle" if head.startswith(b"\x80") else f"begins with {head[:16]!r}"
-    raise InitError(f"torch.save did not write it: it is {what}; {_SAVE_AGAIN}")
+    what = "is a bare pickle" if head.startswith(b"\x80") else f"begins with {head[:16]!r}"
+    raise InitError(f"torch.save did not write it: it {what}; {_SAVE_AGAIN}")
 
 
 def _read_twice(blob: Blob, file: BinaryIO) -> Any:
