@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import initium
 from initium import InitError, initialize, plan
 from initium.checkpoint import convert_checkpoint, inspect_checkpoint
+from initium.checkpoint.blob import LocalFile
 from initium.checkpoint.entry import Region
 from initium.cli import app
 
@@ -162,6 +163,33 @@ def test_a_second_bad_checkpoint_keeps_the_first_from_being_written(saved, tmp_p
     with pytest.raises(InitError, match=r"y\.pth"):
         initialize(model, rules)
     assert same(bits(model), before)
+
+
+def test_a_damaged_archive_in_a_folder_changes_nothing(saved, tmp_path):
+    """Of the right size: it is opened before anything is written."""
+    folder = dcp(saved, tmp_path)
+    for file in folder.glob("*.distcp"):
+        content = bytearray(file.read_bytes())
+        content[-400:] = bytes(400)
+        file.write_bytes(content)
+    model = net()
+    before = bits(model)
+    rules = [dict(type="Constant", val=1, layer=["Linear", "Conv2d"]), load(folder)]
+    with pytest.raises(InitError, match="zip"):
+        initialize(model, rules)
+    assert same(bits(model), before)
+
+
+def test_what_lies_beyond_the_end_of_a_file_is_an_error(tmp_path):
+    (tmp_path / "x").write_bytes(bytes(10))
+    blob = LocalFile(tmp_path / "x")
+    for offset, length in ((5, 6), (-1, 2), (0, -1)):
+        with pytest.raises(InitError, match="it ends after 10 bytes"):
+            blob.read(offset, length)
+    with pytest.raises(InitError, match="the tensor ends at byte 12"):
+        Region(blob, 0, (3,), torch.float32, "w")
+    with pytest.raises(InitError, match="the tensor ends at byte 16"):
+        Region(blob, 0, (2,), torch.float32, "w", stride=(3,))
 
 
 # ------------------------------------------------------------------ reading
@@ -330,6 +358,15 @@ def test_convert_takes_a_part_under_other_names_and_overwrites_only_when_told(sa
     assert invoke(*args, "--force").exit_code == 0
     assert same(load_file(out), saved)
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_folder_is_replaced_when_told(saved, tmp_path):
+    save_file(saved, tmp_path / "x.safetensors")
+    for _ in range(2):
+        convert_checkpoint(tmp_path / "x.safetensors", tmp_path / "folder", force=True)
+    model = net()
+    initialize(model, load(tmp_path / "folder"), strict=True)
+    assert same(bits(model), saved)
 
 
 def test_convert_refuses_unknown_endings_and_leaves_what_was_there(saved, tmp_path, monkeypatch):

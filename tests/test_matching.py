@@ -14,8 +14,9 @@ from torch import nn
 
 import initium
 from initium import BaseModule, InitError, InitWarning, Plan, initialize, plan, verify
-from initium.checkpoint import Recipe
+from initium.checkpoint import Loading, Recipe
 from initium.checkpoint.recipe import Files
+from initium.finite import all_finite
 
 
 def load(path, **kw):
@@ -202,6 +203,15 @@ def test_parts_that_do_not_fit_are_errors(tmp_path):
             entries(path, converters=by(converter))
 
 
+def test_tensors_of_other_dtypes_are_not_joined(tmp_path):
+    save_file({"q": torch.ones(2, 2), "k": torch.ones(2, 2).half()}, tmp_path / "x.safetensors")
+    with pytest.raises(InitError, match=r"cannot join .*float32.* and .*float16"):
+        entries(
+            tmp_path / "x.safetensors",
+            converters=by(dict(type="Merge", keys=["q", "k"], into="p")),
+        )
+
+
 # ------------------------------------------------------------------ wrappers and layouts
 
 
@@ -228,6 +238,21 @@ def test_a_model_of_its_own_with_a_module_called_module(saved, tmp_path):
     save_file({f"module.{k}": v for k, v in saved.items()}, tmp_path / "x.safetensors")
     initialize(model, load(tmp_path / "x.safetensors"), strict=True)
     assert same(bits(model.module), saved)
+
+
+def test_module_may_be_the_prefix_that_is_asked_for(saved, tmp_path):
+    save_file({f"module.{k}": v for k, v in saved.items()}, tmp_path / "x.safetensors")
+    model = net()
+    initialize(model, load(tmp_path / "x.safetensors", prefix="module"), strict=True)
+    assert same(bits(model), saved)
+
+
+def test_two_state_dicts_of_one_file_in_one_plan(saved, tmp_path):
+    torch.save({"a": saved, "b": {k: v + 1 for k, v in saved.items()}}, tmp_path / "x.pt")
+    model = nn.Sequential(OrderedDict(one=net(), two=net()))
+    rules = [load(tmp_path / "x.pt", key=k, to=to) for k, to in (("a", "one"), ("b", "two"))]
+    initialize(model, rules, strict=True)
+    assert torch.equal(model.one.fc.weight + 1, model.two.fc.weight)
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "module", "model_state_dict"])
@@ -346,6 +371,13 @@ def test_a_complete_load_is_told_too(saved, tmp_path, caplog):
     assert line.endswith(f"9 of 9 tensors loaded, 100% of {total} parameters")
 
 
+def test_all_is_said_only_of_all():
+    almost = Loading("rule", "x.pth", loaded=2, elements=999_999, total=1_000_000, fresh=("a",))
+    assert "2 of 3 tensors loaded, 99.99% of 1,000,000 parameters; 1 fresh: a (Kaiming)" in (
+        almost.describe(lambda _: "Kaiming")
+    )
+
+
 def test_old_files_without_the_counter_of_batch_norm_are_complete(saved, tmp_path):
     del saved["norm.num_batches_tracked"]
     save_file(saved, tmp_path / "x.safetensors")
@@ -389,6 +421,20 @@ def test_a_mismatch_keeps_its_own_rule_and_adapters_are_explicit(saved, tmp_path
     report = initialize(other, [rule, load(tmp_path / "x.safetensors", adapt=[drop])], strict=True)
     assert other.fc.weight.eq(3).all()
     assert report["fc.weight"].kind == "filled"
+
+
+def test_adapters_that_do_not_reach_the_shape_or_cannot_compute(saved, tmp_path):
+    adapt = [dict(type="InputChannels", name="conv.weight", how="mean")]
+    model = net()
+    before = bits(model)
+    save_file(dict(saved, **{"conv.weight": torch.ones(4, 5, 2, 2)}), tmp_path / "x.safetensors")
+    with pytest.raises(InitError, match=r"makes \[4, 3, 2, 2\] of \[4, 5, 2, 2\], but the tensor"):
+        initialize(model, load(tmp_path / "x.safetensors", adapt=adapt))
+    integers = torch.ones(4, 5, 3, 3, dtype=torch.int8)
+    save_file(dict(saved, **{"conv.weight": integers}), tmp_path / "y.safetensors")
+    with pytest.raises(InitError, match="it computes with real floating-point numbers"):
+        plan(model, load(tmp_path / "y.safetensors", adapt=adapt))
+    assert same(bits(model), before)
 
 
 def test_rows_are_picked_even_where_shapes_are_equal(saved, tmp_path):
@@ -488,6 +534,26 @@ def test_nan_in_a_checkpoint_is_a_warning(saved, tmp_path):
     assert verify(model) == 9
 
 
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e5m2]
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.complex64])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_one_value_among_many_that_is_not_finite(dtype, value):
+    values = (torch.rand(70_000) - 0.5).to(dtype)
+    assert all_finite(values)
+    assert all_finite(values[::2])
+    values[69_998] = value
+    assert not all_finite(values)
+    assert not all_finite(values[::2])
+    assert all_finite(torch.empty(0, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_largest_values_are_finite(dtype):
+    assert all_finite(torch.full((9,), torch.finfo(dtype).max, dtype=torch.float64).to(dtype))
+
+
 def test_large_finite_values_are_no_nan(tmp_path):
     save_file({"weight": torch.full((400, 400), 3e38)}, tmp_path / "x.safetensors")
     initialize(nn.Linear(400, 400, bias=False), load(tmp_path / "x.safetensors"))
@@ -509,11 +575,15 @@ def test_other_strides_and_the_transposed_parameter(tmp_path):
     torch.manual_seed(0)
     weight = torch.randn(6, 4)
     torch.save({"weight": weight.T.contiguous().T, "bias": torch.randn(12)[::2]}, tmp_path / "x.pt")
-    model = nn.Linear(4, 6)
-    model.weight.data = torch.empty(4, 6).T
-    initialize(model, load(tmp_path / "x.pt"), strict=True)
-    assert torch.equal(model.weight, weight)
-    assert model.weight.stride() == (1, 6)
+    save_file({"weight": weight, "bias": torch.ones(6)}, tmp_path / "x.safetensors")
+    for name in ("x.pt", "x.safetensors"):
+        turned, plain = nn.Linear(4, 6), nn.Linear(4, 6)
+        turned.weight.data = torch.empty(4, 6).T
+        initialize(turned, load(tmp_path / name), strict=True)
+        initialize(plain, load(tmp_path / name), strict=True)
+        assert torch.equal(turned.weight, weight)
+        assert torch.equal(plain.weight, weight)
+        assert turned.weight.stride() == (1, 6)
 
 
 # ------------------------------------------------------------------ several sources
@@ -529,6 +599,27 @@ def test_a_later_full_checkpoint_makes_an_earlier_one_unnecessary(saved, tmp_pat
     assert first.superseded == "init_cfg of Sequential, rule 2"
     assert second.loaded == 9
     assert "is not needed, and was not opened" in str(report)
+
+
+def test_nothing_is_opened_for_what_a_last_file_covers(saved, tmp_path):
+    older = {k: v for k, v in saved.items() if k != "norm.num_batches_tracked"}
+    save_file(older, tmp_path / "x.safetensors")
+    rules = [load("gone.pth"), load("gone too.pth"), load(tmp_path / "x.safetensors")]
+    report = initialize(net(), rules, strict=True)
+    assert [bool(loading.superseded) for loading in report.loadings] == [True, True, False]
+
+
+def test_nothing_is_opened_for_tensors_that_it_does_not_have(saved, tmp_path):
+    for part in ("conv", "fc"):
+        state = {k.partition(".")[2]: v for k, v in saved.items() if k.startswith(part)}
+        save_file(state, tmp_path / f"{part}.safetensors")
+    rules = [
+        load(tmp_path / "fc.safetensors", to="fc"),
+        load("gone.pth", to="conv"),
+        load(tmp_path / "conv.safetensors", to="conv"),
+    ]
+    report = initialize(net(), rules)
+    assert [bool(loading.superseded) for loading in report.loadings] == [False, True, False]
 
 
 def test_two_later_ones_together_make_it_unnecessary(saved, tmp_path):
@@ -558,7 +649,7 @@ def test_the_checkpoint_of_a_parent_makes_that_of_its_child_unnecessary(saved, t
 
     class Body(BaseModule):
         def __init__(self):
-            super().__init__(load("https://127.0.0.1:9/imagenet.pth"))
+            super().__init__([load("https://127.0.0.1:9/imagenet.pth"), load("gone.pth")])
             self.conv, self.norm, self.fc = net()
 
     class Whole(BaseModule):
@@ -569,7 +660,7 @@ def test_the_checkpoint_of_a_parent_makes_that_of_its_child_unnecessary(saved, t
     model = Whole()
     report = model.init_weights()
     assert same(bits(model.body), saved)
-    assert [bool(loading.superseded) for loading in report.loadings] == [True, False]
+    assert [bool(loading.superseded) for loading in report.loadings] == [True, True, False]
 
 
 def test_loaded_tensors_are_protected_and_buffers_are_loaded(saved, tmp_path):

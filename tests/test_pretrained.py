@@ -93,6 +93,7 @@ def test_missing_unexpected_and_mismatched_keys_are_reported(saved, tmp_path):
         report = initialize(model, rules)
     text = "\n".join(str(w.message) for w in shown)
     assert "loads 7 of 9 tensors; not in the file: conv.bias" in text
+    assert "With" not in text
     assert "keys that the model does not have: extra" in text
     assert "fc.weight has the shape [2, 4], x.pth: fc.weight has [7, 4]" in text
     # what the file lacks keeps its own rule, not torch's default

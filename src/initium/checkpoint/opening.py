@@ -11,7 +11,6 @@ from typing import Any
 from initium.checkpoint.blob import Blob, LocalFile
 from initium.checkpoint.entry import Entry, Given, Region, Unreadable
 from initium.checkpoint.formats import (
-    check_plain,
     folder_checkpoint,
     read_dcp,
     read_index,
@@ -106,7 +105,6 @@ class _Reader:
 
     def _shard(self, index: Path, shard: str) -> dict[str, Entry]:
         if "://" in self.name and not self.name.startswith("file://"):
-            check_plain(shard)
             return self._file(locate(f"{self.name.rpartition('/')[0]}/{shard}", self.options), None)
         return self._file(sibling(index, shard), None)
 
