@@ -679,6 +679,29 @@ def test_loaded_tensors_are_protected_and_buffers_are_loaded(saved, tmp_path):
         verify(model)
 
 
+def test_what_an_earlier_plan_has_loaded_is_verified_with_a_later_one(saved, tmp_path):
+    save_file(saved, tmp_path / "x.safetensors")
+    model = nn.Sequential(OrderedDict(body=net(), head=nn.Linear(2, 2)))
+    initialize(model, load(tmp_path / "x.safetensors", to="body"))
+    initialize(model, dict(type="Constant", name="head.*", val=1))
+    assert verify(model) >= 9
+    model.body.fc.weight.data[0, 0] += 1
+    with pytest.raises(InitError, match=r"body\.fc\.weight: it has changed since it was loaded"):
+        verify(model)
+
+
+def test_what_is_protected_by_hand_is_not_loaded_over(saved, tmp_path):
+    save_file(saved, tmp_path / "x.safetensors")
+    model = net()
+    initium.protect(model, "fc.weight")
+    before = bits(model)
+    with pytest.raises(
+        InitError, match=r"fc\.weight: it is protected \(protect\(\), as fc\.weight"
+    ):
+        initialize(model, load(tmp_path / "x.safetensors"))
+    assert same(bits(model), before)
+
+
 def test_a_plan_file_is_carried_out_on_what_the_file_holds_then(saved, tmp_path):
     save_file(saved, tmp_path / "x.safetensors")
     made = plan(net(), load(tmp_path / "x.safetensors", rename=[("^zz", "")], strict=False))
