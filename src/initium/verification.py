@@ -57,12 +57,21 @@ def verify(model: nn.Module, plan: Plan | None = None) -> int:
             f"{name}: the model has no such tensor" for name in plan.lines if name not in slots
         ]
         checked = [(slots[line.name], line) for line in plan if line.name in slots]
+        # what an earlier plan has loaded, and this one does not mention
+        others = [slot for name, slot in slots.items() if name not in plan.lines]
+        checked += [(slot, _unplanned(slot)) for slot in others if protection_of(slot)]
         for slot, line in checked:
             problem = next(check.problems(slot, line), None)
             found += [f"{slot.name}: {problem}"] if problem else []
     if found:
-        raise InitError(f"{len(found)} of {len(plan)} tensors are not as planned: {listing(found)}")
+        total = max(len(plan), len(checked))
+        raise InitError(f"{len(found)} of {total} tensors are not as planned: {listing(found)}")
     return len(checked)
+
+
+def _unplanned(slot: Slot) -> Line:
+    tensor = slot.tensor
+    return Line(slot.name, slot.path, tuple(tensor.shape), str(tensor.dtype))
 
 
 class _Checker:
