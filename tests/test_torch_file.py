@@ -31,9 +31,12 @@ from initium import InitError
 from initium.checkpoint.blob import Blob
 from initium.checkpoint.entry import Entry, Given, Region, Unreadable
 from initium.checkpoint.formats import pickles
-from initium.checkpoint.formats.pickles import Global, Opaque, read_pickle
-from initium.checkpoint.formats.storages import Storage, rebuild
-from initium.checkpoint.formats.torch_file import named, read_torch, state_dict_of
+from initium.checkpoint.formats.modules import state_dict_of
+from initium.checkpoint.formats.pickles import read_pickle
+from initium.checkpoint.formats.rebuilding import rebuild
+from initium.checkpoint.formats.storages import Storage
+from initium.checkpoint.formats.torch_file import read_torch
+from initium.checkpoint.formats.values import Global, Opaque
 
 FORMATS = {"zip": True, "legacy": False}
 both = pytest.mark.parametrize("format", FORMATS)
@@ -263,8 +266,7 @@ def test_nothing_of_a_tensor_is_read_before_it_is_asked_for(format):
         entries = read_torch(blob)
     assert blob.count < 100_000
     entries["v"].read()
-    assert blob.count < 100_000 and named(entries["v"], "v").text == "v"
-    assert named(entry := Given(BASE, "g"), "h") is entry
+    assert blob.count < 100_000
 
 
 # --- what people's trainers write -------------------------------------------------------------
@@ -403,7 +405,7 @@ def module(**members):
 
 
 def test_modules_within_themselves_and_odd_ones(monkeypatch):
-    monkeypatch.setattr("initium.checkpoint.formats.torch_file._MOST_NAMES", 1 << 20)
+    monkeypatch.setattr("initium.checkpoint.formats.modules._MOST_NAMES", 1 << 20)
     circle = module()
     circle.state["_modules"].update(a=circle, b=circle)
     wide = module(_parameters={"w": Given(BASE, "w")})

@@ -6,6 +6,11 @@ from initium.apply import initialize as initialize
 from initium.building import build as build
 from initium.building import materialize as materialize
 from initium.building import recording as recording
+from initium.checkpoint import CHECKPOINT_ADAPTERS as CHECKPOINT_ADAPTERS
+from initium.checkpoint import CHECKPOINT_CONVERTERS as CHECKPOINT_CONVERTERS
+from initium.checkpoint import CHECKPOINT_SOURCES as CHECKPOINT_SOURCES
+from initium.checkpoint import convert_checkpoint as convert_checkpoint
+from initium.checkpoint import inspect_checkpoint as inspect_checkpoint
 from initium.errors import InitError as InitError
 from initium.errors import InitWarning as InitWarning
 from initium.functional import BaseInit as BaseInit

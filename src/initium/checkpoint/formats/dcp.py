@@ -18,9 +18,10 @@ import torch
 
 from initium.checkpoint.entry import Entry, Unreadable
 from initium.checkpoint.formats.chunks import Assembled, Chunk, Place, check_tiled
-from initium.checkpoint.formats.pickles import Global, Opaque, read_pickle
+from initium.checkpoint.formats.pickles import read_pickle
 from initium.checkpoint.formats.safetensors_file import check_countable
 from initium.checkpoint.formats.sharded import check_plain, inside, is_file
+from initium.checkpoint.formats.values import Global, Opaque
 from initium.errors import InitError, InitFileNotFoundError, located
 
 

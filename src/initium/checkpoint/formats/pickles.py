@@ -7,41 +7,15 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
+from initium.checkpoint.formats.plain import made_of
+from initium.checkpoint.formats.values import Global, Opaque, key_of
 from initium.errors import InitError
 
 MOST_BYTES = 512 << 20  # of one pickle; tensors lie outside of it
 _MOST_STEPS = 1 << 24  # opcodes and copied elements: a byte of pickle may make an object of 200
-_MOST_PARTS = 32  # of a dict's key
 _PIECE = 1 << 20
-_UNHASHABLE = (list, dict, set, bytearray, tuple, frozenset)  # the last two when they are large
-_LARGE = 1 << 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Global:
-    """A class or function that a pickle names: `torch.float32`, `os.system`; only its name."""
-
-    name: str
-
-
-@dataclass(eq=False, slots=True)
-class Opaque:
-    """An object that is not made: what its class or maker is called, and what it would be given.
-
-    Attributes:
-        name: of the class or function, with its module.
-        args: it would be called with.
-        state: it would be given afterwards, mostly its `__dict__`.
-        items: that would be appended to it, or (key, value) pairs that would be set.
-    """
-
-    name: str
-    args: tuple[Any, ...] = field(default=(), repr=False)  # deep or circular, perhaps
-    state: Any = field(default=None, repr=False)
-    items: list[Any] = field(default_factory=list, repr=False)
 
 
 def read_pickle(
@@ -195,13 +169,13 @@ class _Machine:
         target = self.top()
         if not isinstance(target, (set, Opaque)):
             raise _damaged(f"it adds to a {type(target).__name__}")
-        (target.items.extend if isinstance(target, Opaque) else target.update)(map(_key, values))
+        (target.items.extend if isinstance(target, Opaque) else target.update)(map(key_of, values))
 
     def set_items(self, values: list[Any] | tuple[Any, ...]) -> None:
         target = self.top()
         if len(values) % 2 or not isinstance(target, (dict, Opaque)):
             raise _damaged(f"it sets {len(values)} keys and values of a {type(target).__name__}")
-        pairs = [(_key(key), value) for key, value in zip(values[::2], values[1::2], strict=True)]
+        pairs = [(key_of(key), value) for key, value in zip(values[::2], values[1::2], strict=True)]
         (target.items.extend if isinstance(target, Opaque) else target.update)(pairs)
 
     def dictionary(self, values: list[Any]) -> None:
@@ -232,7 +206,7 @@ class _Machine:
         result: Any = NotImplemented
         if isinstance(maker, Global):
             result = self.rebuild(maker.name, args) if self.rebuild else result
-            result = self.plain(maker.name, args) if result is NotImplemented else result
+            result = made_of(maker.name, args, self.spend) if result is NotImplemented else result
         if result is NotImplemented:
             self.make(maker, args)
         else:
@@ -248,72 +222,6 @@ class _Machine:
         if not values:
             raise _damaged("an object without a class")
         self.make(values[0], tuple(values[1:]))
-
-    def plain(self, name: str, args: tuple[Any, ...]) -> Any:
-        """What the protocols make plain data with; NotImplemented for anything else."""
-        name = name.replace("__builtin__.", "builtins.").replace("copy_reg.", "copyreg.")
-        if name == "copyreg._reconstructor" and args and isinstance(args[0], Global):
-            return Opaque(args[0].name, args)
-        if name == "builtins.complex" and [type(part) for part in args] == [float, float]:
-            return complex(*args)
-        if name == "collections.defaultdict":
-            return self.container(dict, args[1:])
-        kind = _BYTES.get(name) or _CONTAINERS.get(name)
-        if kind is None:
-            return NotImplemented
-        return (self.binary if name in _BYTES else self.container)(kind, args)
-
-    def container(self, kind: Any, args: tuple[Any, ...]) -> Any:
-        given = args[0] if args else ()
-        if len(args) > 1 or not isinstance(given, (list, tuple, set, frozenset, dict)):
-            return NotImplemented
-        self.spend(len(given))
-        if kind is not dict:
-            return kind(map(_key, given) if kind in (set, frozenset) else given)
-        pairs = list(given.items()) if isinstance(given, dict) else given
-        if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
-            return NotImplemented
-        return {_key(key): value for key, value in pairs}
-
-    def binary(self, kind: Any, args: tuple[Any, ...]) -> Any:
-        """Bytes before protocol 3: text of the characters 0 to 255. Never `bytes(10**12)`."""
-        given = args[0] if args else b""
-        if isinstance(given, str) and args[1:] in [("latin1",), ("latin-1",)]:
-            given = given.encode("latin-1")
-        elif len(args) > 1 or not isinstance(given, (bytes, bytearray)):
-            return NotImplemented
-        self.spend(len(given) // 32)
-        return kind(given)
-
-
-_BYTES = {"_codecs.encode": bytes, "builtins.bytes": bytes, "builtins.bytearray": bytearray}
-_CONTAINERS: dict[str, Any] = {
-    "collections.OrderedDict": dict,
-    "builtins.dict": dict,
-    "builtins.list": list,
-    "builtins.tuple": tuple,
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
-    "torch.Size": tuple,
-}
-
-
-def _key(value: Any) -> Any:
-    """The value as a key or member; one that cannot be hashed, or not quickly, goes into an Opaque."""
-    return value if type(value) is str or _hashable(value) else Opaque("key", (value,))
-
-
-def _hashable(value: Any) -> bool:
-    # hash() of a tuple goes down its parts in C without an end, and twice where they come twice
-    waiting, count = [value], 1
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, (tuple, frozenset)) and count + len(part) <= _MOST_PARTS:
-            waiting.extend(part)
-            count += len(part)
-        elif isinstance(part, _UNHASHABLE) or abs(part if isinstance(part, int) else 0) > _LARGE:
-            return False
-    return True
 
 
 def _each(names: str, step: Callable[[_Machine, Any], Any]) -> dict[str, Any]:
@@ -343,7 +251,7 @@ _STEPS: dict[str, Callable[[_Machine, Any], Any]] = {
     "TUPLE2": lambda m, _: m.push(m.last(2)),
     "TUPLE3": lambda m, _: m.push(m.last(3)),
     "DICT": lambda m, _: m.dictionary(m.since_mark()),
-    "FROZENSET": lambda m, _: m.push(frozenset(map(_key, m.since_mark()))),
+    "FROZENSET": lambda m, _: m.push(frozenset(map(key_of, m.since_mark()))),
     "APPEND": lambda m, _: m.append(m.pop()),
     "APPENDS": lambda m, _: m.extend(m.since_mark()),
     "SETITEM": lambda m, _: m.set_items(m.last(2)),
