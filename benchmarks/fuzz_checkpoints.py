@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of the checkpoint readers: `make fuzz`. Not part of the tests.
 
-    python tests/fuzz_checkpoints.py [-max_total_time=300] [other options of libFuzzer]
+    python benchmarks/fuzz_checkpoints.py [-max_total_time=300] [other options of libFuzzer]
 
 A reader may return, or raise InitError; anything else is a crash, whose input libFuzzer keeps.
 """
