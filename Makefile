@@ -26,7 +26,6 @@ test: lint
 
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps mmengine
 	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/building.py
 	$(BIN)/python benchmarks/recording.py
