@@ -698,6 +698,17 @@ def test_what_an_earlier_plan_has_loaded_is_verified_with_a_later_one(saved, tmp
         tensor.data -= 1
 
 
+def test_what_is_not_protected_any_more_is_still_verified_against_the_plan(saved, tmp_path):
+    save_file(saved, tmp_path / "x.safetensors")
+    model = net()
+    initialize(model, load(tmp_path / "x.safetensors"))
+    initium.unprotect(model)
+    assert verify(model) == 9
+    model.fc.bias.data[0] += 1
+    with pytest.raises(InitError, match=r"1 of 9 .*fc\.bias: it has changed since it was loaded"):
+        verify(model)
+
+
 def test_what_is_protected_by_hand_is_not_loaded_over(saved, tmp_path):
     save_file(saved, tmp_path / "x.safetensors")
     model = net()
