@@ -137,7 +137,7 @@ def _trusted(path: Path) -> Any:
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:
+    except Exception as error:  # whatever the code that the file names raises
         raise InitError(f"{type(error).__name__}: {error}") from error
     return _with_entries(content)
 
