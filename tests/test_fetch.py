@@ -39,8 +39,6 @@ from initium.checkpoint.sources.fetch import Options, fetch
 from initium.checkpoint.sources.part import Part
 from initium.checkpoint.sources.place import Place, safe_name
 from initium.errors import InitError, InitFileNotFoundError, InitTypeError
-
-sys.path.insert(0, str(Path(__file__).parent))
 from misbehaving import Misbehaving, Served, in_child, located, located_after_fork, noise, processes
 
 BODY = random.Random(0).randbytes(700_001)
@@ -865,9 +863,8 @@ def test_memory_and_whatever_fsspec_knows(tmp_path):
     assert (path.name, path.read_bytes()) == ("y.pth", OTHER)
 
 
-def test_a_part_of_a_file_in_memory_is_gone_on_with(monkeypatch):
-    with fsspec.open("memory://bucket/z.pth", "wb") as file:
-        file.write(BODY)
+def breaking_once(monkeypatch):
+    """Have the fourth read of 100,000 bytes break; the places where each answer began."""
     monkeypatch.setattr(remote, "PIECE", 100_000)
     reads, real = [], remote.Answer.read
 
@@ -878,6 +875,13 @@ def test_a_part_of_a_file_in_memory_is_gone_on_with(monkeypatch):
         return real(answer)
 
     monkeypatch.setattr(remote.Answer, "read", read)
+    return reads
+
+
+def test_a_part_of_a_file_in_memory_is_gone_on_with(monkeypatch):
+    with fsspec.open("memory://bucket/z.pth", "wb") as file:
+        file.write(BODY)
+    reads = breaking_once(monkeypatch)
     assert locate("memory://bucket/z.pth").read_bytes() == BODY
     assert reads == [0] * 4 + [300_000] * 6
 
@@ -901,16 +905,7 @@ class NoSeek(io.BytesIO):
 
 def test_a_protocol_that_cannot_seek_starts_anew(monkeypatch):
     fsspec.register_implementation("tape", Tape, clobber=True)
-    monkeypatch.setattr(remote, "PIECE", 100_000)
-    reads, real = [], remote.Answer.read
-
-    def read(answer):
-        reads.append(answer.start)
-        if len(reads) == 4:
-            raise failures.RemoteError("it broke", passes=True)
-        return real(answer)
-
-    monkeypatch.setattr(remote.Answer, "read", read)
+    reads = breaking_once(monkeypatch)
     assert locate("tape://x.pth").read_bytes() == BODY
     assert reads == [0] * (4 + 9)
 

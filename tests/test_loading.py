@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -14,29 +13,12 @@ from torch import nn
 from typer.testing import CliRunner
 
 import initium
+from checkpoints import bits, load, net, refused, same
 from initium import InitError, initialize, plan
 from initium.checkpoint import convert_checkpoint, inspect_checkpoint
 from initium.checkpoint.blob import LocalFile
 from initium.checkpoint.entry import Region
 from initium.cli import app
-
-
-def load(path, **kw):
-    return dict(type="Pretrained", checkpoint=str(path), **kw)
-
-
-def net(width=4):
-    return nn.Sequential(
-        OrderedDict(conv=nn.Conv2d(3, width, 3), norm=nn.BatchNorm2d(width), fc=nn.Linear(width, 2))
-    )
-
-
-def bits(model):
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.fixture
@@ -103,11 +85,9 @@ def test_a_file_that_ends_early_changes_nothing(way, part, saved, tmp_path):
     content = victim.read_bytes()
     victim.write_bytes(content[: int(part * len(content))])
     model = net()
-    before = bits(model)
     rules = [dict(type="Constant", val=1, layer=["Linear", "Conv2d"]), load(path)]
-    with pytest.raises(InitError, match="cannot read the checkpoint"):
+    with refused(model, match="cannot read the checkpoint"):
         initialize(model, rules)
-    assert same(bits(model), before)
 
 
 def test_every_tensor_is_checked_before_the_first_is_written(saved, tmp_path):
@@ -121,10 +101,8 @@ def test_every_tensor_is_checked_before_the_first_is_written(saved, tmp_path):
             data = old.read(record)
             new.writestr(record.filename, data[:4] if record.filename.endswith("/data/5") else data)
     model = net()
-    before = bits(model)
-    with pytest.raises(InitError, match="cannot read the checkpoint"):
+    with refused(model, match="cannot read the checkpoint"):
         initialize(model, load(tmp_path / "y.pth"))
-    assert same(bits(model), before)
 
 
 def test_a_wrong_hash_changes_nothing(saved, tmp_path):
@@ -133,10 +111,8 @@ def test_a_wrong_hash_changes_nothing(saved, tmp_path):
     save_file(saved, tmp_path / "x.safetensors")
     right = hashlib.sha256((tmp_path / "x.safetensors").read_bytes()).hexdigest()
     model = net()
-    before = bits(model)
-    with pytest.raises(InitError, match="SHA-256"):
+    with refused(model, match="SHA-256"):
         initialize(model, load(tmp_path / "x.safetensors", sha256="0" * 64))
-    assert same(bits(model), before)
     initialize(model, load(tmp_path / "x.safetensors", sha256=right[:12]), strict=True)
     assert same(bits(model), saved)
     with pytest.raises(InitError, match="is a folder, which has none"):
@@ -158,11 +134,9 @@ def test_a_second_bad_checkpoint_keeps_the_first_from_being_written(saved, tmp_p
     save_file({"fc.weight": saved["fc.weight"]}, tmp_path / "x.safetensors")
     (tmp_path / "y.pth").write_bytes(b"PK\x03\x04 and nothing else")
     model = net()
-    before = bits(model)
     rules = [load(tmp_path / "x.safetensors", strict=False), load(tmp_path / "y.pth")]
-    with pytest.raises(InitError, match=r"y\.pth"):
+    with refused(model, match=r"y\.pth"):
         initialize(model, rules)
-    assert same(bits(model), before)
 
 
 def test_a_damaged_archive_in_a_folder_changes_nothing(saved, tmp_path):
@@ -173,11 +147,9 @@ def test_a_damaged_archive_in_a_folder_changes_nothing(saved, tmp_path):
         content[-400:] = bytes(400)
         file.write_bytes(content)
     model = net()
-    before = bits(model)
     rules = [dict(type="Constant", val=1, layer=["Linear", "Conv2d"]), load(folder)]
-    with pytest.raises(InitError, match="zip"):
+    with refused(model, match="zip"):
         initialize(model, rules)
-    assert same(bits(model), before)
 
 
 def test_what_lies_beyond_the_end_of_a_file_is_an_error(tmp_path):
@@ -275,10 +247,8 @@ class Custom:
 def test_what_needs_code_is_read_when_it_is_trusted(saved, tmp_path):
     torch.save({"state_dict": Custom(saved)}, tmp_path / "x.pth")
     model = net()
-    before = bits(model)
-    with pytest.raises(InitError, match="trust_pickle"):
+    with refused(model, match="trust_pickle"):
         initialize(model, load(tmp_path / "x.pth"))
-    assert same(bits(model), before)
     initialize(model, load(tmp_path / "x.pth", trust_pickle=True), strict=True)
     assert same(bits(model), saved)
 

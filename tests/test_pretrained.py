@@ -11,25 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import initium
+from checkpoints import bits, load, net, refused, same
 from initium import InitError, InitWarning, initialize
-
-
-def net():
-    return nn.Sequential(
-        OrderedDict(conv=nn.Conv2d(3, 4, 3), norm=nn.BatchNorm2d(4), fc=nn.Linear(4, 2))
-    )
-
-
-def bits(model):
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def load(path, **kw):
-    return dict(type="Pretrained", checkpoint=str(path), **kw)
 
 
 @pytest.fixture
@@ -103,10 +86,8 @@ def test_missing_unexpected_and_mismatched_keys_are_reported(saved, tmp_path):
     assert report["conv.weight"].kind == "loaded"
     assert report["fc.weight"].kind == "filled"
     fresh = net()
-    before = bits(fresh)
-    with pytest.raises(InitError, match=r"not in the file: conv\.bias"):
+    with refused(fresh, match=r"not in the file: conv\.bias"):
         initialize(fresh, rules, strict=True)
-    assert same(bits(fresh), before)
 
 
 def test_it_comes_last_whatever_its_place_and_its_override_beats_it(saved, tmp_path):
@@ -167,10 +148,8 @@ def test_files_that_cannot_be_read_change_nothing(name, tmp_path, monkeypatch):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     model = net()
-    before = bits(model)
-    with pytest.raises(InitError, match=message), warnings.catch_warnings():
+    with refused(model, match=message), warnings.catch_warnings():
         initialize(model, [dict(type="Constant", val=1, layer="Linear"), load(name)])
-    assert same(bits(model), before)
 
 
 def test_a_truncated_file_changes_nothing(saved, tmp_path):

@@ -11,16 +11,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import initium
+from checkpoints import load, same
 from initium import initialize, verify
 from initium.checkpoint import convert_checkpoint, inspect_checkpoint
-
-
-def load(path, **kw):
-    return dict(type="Pretrained", checkpoint=str(path), **kw)
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def folder_of(package):

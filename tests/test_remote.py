@@ -3,9 +3,7 @@
 import hashlib
 import io
 import json
-import sys
 from collections import OrderedDict
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,11 +11,10 @@ from safetensors.torch import save
 from torch import nn
 
 import initium
+from checkpoints import bits, load, same
 from initium import InitError, initialize
 from initium.checkpoint import inspect_checkpoint
 from initium.checkpoint.sources import retry
-
-sys.path.insert(0, str(Path(__file__).parent))
 from misbehaving import Misbehaving
 
 
@@ -38,18 +35,6 @@ def web(server, tmp_path, monkeypatch):
 
 def net():
     return nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 64, 7), fc=nn.Linear(64, 64)))
-
-
-def load(path, **kw):
-    return dict(type="Pretrained", checkpoint=str(path), **kw)
-
-
-def bits(model):
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def saved(state):

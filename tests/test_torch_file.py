@@ -30,7 +30,7 @@ from torch import nn
 from initium import InitError
 from initium.checkpoint.blob import Blob
 from initium.checkpoint.entry import Entry, Given, Region, Unreadable
-from initium.checkpoint.formats import pickles
+from initium.checkpoint.formats import machine, pickles
 from initium.checkpoint.formats.modules import state_dict_of
 from initium.checkpoint.formats.pickles import read_pickle
 from initium.checkpoint.formats.rebuilding import rebuild
@@ -892,7 +892,7 @@ def test_objects_of_protocol_1_bear_the_name_of_their_class():
 
 
 def test_more_parts_than_a_limit(monkeypatch):
-    monkeypatch.setattr(pickles, "_MOST_STEPS", 1000)
+    monkeypatch.setattr(machine, "_MOST_STEPS", 1000)
     with pytest.raises(InitError, match=r"^its pickle has more than 1000 parts$"):
         loads(b"\x8f" * 2000 + b".")
     # a list copied again and again

@@ -19,7 +19,7 @@ from initium.checkpoint.formats import (
     sibling,
 )
 from initium.checkpoint.layout import pick
-from initium.checkpoint.sources import Options, locate, remote_file, remote_url
+from initium.checkpoint.sources import Options, is_page, locate, remote_file, remote_url
 from initium.errors import InitError
 
 Wanted = Callable[[str], bool]
@@ -121,10 +121,10 @@ def check_file(path: Path) -> None:
 
 def _read(blob: Blob) -> Any:
     """The content of a file of whichever format, told by its first bytes."""
-    start = blob.read(0, min(blob.size, 64))
+    start = blob.read(0, min(blob.size, 256))
     if not start:
         raise InitError("it is empty")
-    if start.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+    if is_page(start):
         raise InitError("it is an HTML page, no checkpoint")
     if blob.name.endswith(".safetensors") or start[8:9] == b"{":
         return read_safetensors(blob)

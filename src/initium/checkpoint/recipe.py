@@ -9,12 +9,12 @@ from typing import Any
 
 from initium.checkpoint.converters import Converter, Entries, build_converters
 from initium.checkpoint.opening import open_checkpoint
-from initium.errors import InitAssertionError, InitError, InitTypeError, did_you_mean, listing
+from initium.checkpoint.sources import valid_sha256
+from initium.errors import InitAssertionError, InitTypeError, did_you_mean, listing
 
 # what data parallel, FSDP and the compiler put into names
 _WITHIN = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _BEFORE = "module."
-_HASH = re.compile(r"[0-9a-fA-F]{8,64}")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Recipe:
         for name in ("trust_pickle", "offline"):
             if not isinstance(getattr(self, name), bool):
                 raise InitTypeError(f"{name} must be a bool, but got {getattr(self, name)!r}")
-        if self.sha256 is not None and not _HASH.fullmatch(self.sha256):
-            raise InitError(f"sha256 must be 8 to 64 hexadecimal digits, but got {self.sha256!r}")
+        if self.sha256 is not None:
+            valid_sha256(self.sha256)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON data; defaults are left out."""

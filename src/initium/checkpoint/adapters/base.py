@@ -139,6 +139,27 @@ class Adapter(ABC):
         yield from ((f.name, getattr(self, f.name)) for f in fields(self) if f.name != "name")
 
 
+class ComputingAdapter(Adapter):
+    """An adapter that computes the new values, where there is something to do."""
+
+    def adapt(self, tensor: Tensor, want: Shape, key: int) -> Tensor:
+        """The tensor in the shape that `shape` says; itself where that is its own.
+
+        Raises:
+            InitError: as `shape`, and where the values are no floating-point numbers.
+        """
+        have = tuple(tensor.shape)
+        shape = self.shape(have, want)
+        if shape == have:
+            return tensor
+        self.check_dtype(tensor.dtype)
+        return self.compute(tensor.detach(), shape, key).to(tensor.dtype)
+
+    @abstractmethod
+    def compute(self, tensor: Tensor, shape: Shape, key: int) -> Tensor:
+        """The values in `shape`, in any floating-point dtype."""
+
+
 def _short(value: Any, most: int = 6) -> str:
     """As in code; of a long list, its beginning."""
     if isinstance(value, (tuple, list)) and len(value) > most:

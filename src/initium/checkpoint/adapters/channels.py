@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from initium.checkpoint.adapters.base import CHECKPOINT_ADAPTERS, Adapter, Shape
+from initium.checkpoint.adapters.base import CHECKPOINT_ADAPTERS, ComputingAdapter, Shape
 from initium.checkpoint.adapters.checks import one_of
 
 
 @CHECKPOINT_ADAPTERS.register_module()
 @dataclass(frozen=True, kw_only=True)
-class InputChannels(Adapter):
+class InputChannels(ComputingAdapter):
     """Convolution weights [out, C, *kernel] for N instead of C input channels.
 
     - `'sum'` (N is 1): W' = sum over c of W[:, c], for grey images;
@@ -64,23 +64,14 @@ class InputChannels(Adapter):
             )
         return (have[0], new, *have[2:])
 
-    def adapt(self, tensor: Tensor, want: Shape, key: int) -> Tensor:
-        """The weights for N channels; computed in float64.
-
-        Raises:
-            InitError: as `shape`, and where the weights are no floating-point numbers.
-        """
-        have = tuple(tensor.shape)
-        shape = self.shape(have, want)
-        if shape == have:
-            return tensor
-        self.check_dtype(tensor.dtype)
-        weight, old, new = tensor.detach().to(torch.float64), have[1], shape[1]
+    def compute(self, tensor: Tensor, shape: Shape, key: int) -> Tensor:
+        """The weights for N channels, in float64."""
+        weight, old, new = tensor.to(torch.float64), tensor.shape[1], shape[1]
         if self.how == "repeat":
             result = weight[:, torch.arange(new) % old] * (old / new)
         else:
             result = (_sum(weight) / new).expand(shape)
-        return result.to(tensor.dtype).contiguous()
+        return result.contiguous()
 
 
 def _sum(weight: Tensor) -> Tensor:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from initium.checkpoint.adapters.base import CHECKPOINT_ADAPTERS, Adapter, Shape
+from initium.checkpoint.adapters.base import CHECKPOINT_ADAPTERS, ComputingAdapter, Shape
 from initium.checkpoint.adapters.resize import check_interpolation, resize_matrix
 
 
 @CHECKPOINT_ADAPTERS.register_module()
 @dataclass(frozen=True, kw_only=True)
-class PatchSize(Adapter):
+class PatchSize(ComputingAdapter):
     """Patch embedding weights [D, C, p, p] for patches of q x q pixels: PI-resize.
 
     w' = pinv(Bᵀ) w, where B is the matrix by which a patch x of p x p pixels is resized to q x q.
@@ -57,19 +57,10 @@ class PatchSize(Adapter):
             )
         return (*have[:-2], *want[-2:])
 
-    def adapt(self, tensor: Tensor, want: Shape, key: int) -> Tensor:
-        """The weights for the other size; computed in float64.
-
-        Raises:
-            InitError: as `shape`, and where the weights are no floating-point numbers.
-        """
-        have = tuple(tensor.shape)
-        shape = self.shape(have, want)
-        if shape == have:
-            return tensor
-        self.check_dtype(tensor.dtype)
-        rows, columns = (self._inverse(have[d], shape[d]) for d in (-2, -1))
-        return (rows @ tensor.detach().to(torch.float64) @ columns.T).to(tensor.dtype)
+    def compute(self, tensor: Tensor, shape: Shape, key: int) -> Tensor:
+        """The weights for the other size, in float64."""
+        rows, columns = (self._inverse(tensor.shape[d], shape[d]) for d in (-2, -1))
+        return rows @ tensor.to(torch.float64) @ columns.T
 
     def _inverse(self, old: int, new: int) -> Tensor:
         """pinv(Bᵀ) of one dimension: [new, old]."""

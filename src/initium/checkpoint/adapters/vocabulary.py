@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from initium.checkpoint.adapters.base import CHECKPOINT_ADAPTERS, Adapter, Shape
+from initium.checkpoint.adapters.base import CHECKPOINT_ADAPTERS, ComputingAdapter, Shape
 from initium.checkpoint.adapters.checks import finite
 from initium.streams import Block, Job, Normal, fill
 
@@ -24,7 +24,7 @@ _DRAWN = 1 << 6
 
 @CHECKPOINT_ADAPTERS.register_module()
 @dataclass(frozen=True, kw_only=True)
-class Vocabulary(Adapter):
+class Vocabulary(ComputingAdapter):
     """Embeddings [V, D] or biases [V] with more rows, distributed as the old ones are.
 
     x = mean + scale · Z (W - mean) / sqrt(V - 1), where the mean is that of the old rows W and Z,
@@ -74,23 +74,14 @@ class Vocabulary(Adapter):
             raise self.error("the saved tensor has no rows, so that there is no mean")
         return (want[0], *have[1:])
 
-    def adapt(self, tensor: Tensor, want: Shape, key: int) -> Tensor:
-        """The old rows, and new ones; computed in float64, 1,024 of them at a time.
-
-        Raises:
-            InitError: as `shape`, and where the rows are no floating-point numbers.
-        """
-        have = tuple(tensor.shape)
-        shape = self.shape(have, want)
-        if shape == have:
-            return tensor
-        self.check_dtype(tensor.dtype)
-        result = torch.empty(shape, dtype=tensor.dtype)
-        result[: have[0]] = tensor.detach()
-        old = _Rows(tensor.detach().reshape(have[0], -1))
-        for first in range(have[0], shape[0], _NEW):
+    def compute(self, tensor: Tensor, shape: Shape, key: int) -> Tensor:
+        """The old rows, and new ones; computed in float64, 1,024 of them at a time."""
+        result, count = torch.empty(shape, dtype=tensor.dtype), len(tensor)
+        result[:count] = tensor
+        old = _Rows(tensor.reshape(count, -1))
+        for first in range(count, shape[0], _NEW):
             part = result[first : first + _NEW]
-            part.copy_(self._drawn(old, first - have[0], len(part), key).view(part.shape))
+            part.copy_(self._drawn(old, first - count, len(part), key).view(part.shape))
         return result
 
     def _drawn(self, old: _Rows, first: int, n: int, key: int) -> Tensor:

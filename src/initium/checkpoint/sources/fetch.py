@@ -19,10 +19,9 @@ from initium.checkpoint.sources.hashes import (
 )
 from initium.checkpoint.sources.part import Part
 from initium.checkpoint.sources.place import Place
-from initium.checkpoint.sources.retry import download, page_error
+from initium.checkpoint.sources.retry import download, is_page, page_error
 from initium.errors import InitError, located
 
-_PAGE = (b"<!doctype html", b"<html")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -93,7 +92,7 @@ def _bring(url: str, place: Place, options: Options) -> Path:
             raise
         try:
             _check(url, place, part, options)
-        except Exception:
+        except Exception:  # a user's own check may raise anything
             part.discard()
             raise
         write_record(place.file, shown(url), part.sha256, of=part.path)
@@ -106,7 +105,7 @@ def _check(url: str, place: Place, part: Part, options: Options) -> None:
         start = file.read(256)
     if not start:
         raise InitError(f"{shown(url)} is empty (0 bytes)")
-    if start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_PAGE):
+    if is_page(start):
         raise page_error(url)
     if options.sha256 is None:
         check_name(part.sha256, place.name, shown(url))

@@ -13,6 +13,7 @@ from initium.checkpoint.sources.part import Part
 from initium.checkpoint.sources.remote import Answer, Opener, connected
 from initium.errors import InitError, InitFileNotFoundError
 
+_PAGE = (b"<!doctype html", b"<html")
 ATTEMPTS = 5  # tries in a row without a byte of progress
 DELAY = 0.5  # seconds before the second try; doubled for each one after it
 LONGEST = 60.0  # seconds
@@ -109,6 +110,15 @@ def _open(opener: Opener, part: Part) -> Answer:
 def _refuse_page(url: str, answer: Answer) -> None:
     if answer.mimetype == "text/html":
         raise page_error(url)
+
+
+def is_page(start: bytes) -> bool:
+    """Whether a file that starts so is a web page (HTML).
+
+    >>> is_page(b"  <!DOCTYPE html><html>"), is_page(b"PK")
+    (True, False)
+    """
+    return start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_PAGE)
 
 
 def page_error(url: str) -> InitError:
