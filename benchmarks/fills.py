@@ -187,7 +187,11 @@ def with_mkl(n, rounds):
 STEPS = (
     ("import torch", "import torch", ""),
     ("import initium, after it", "import initium", "< 0.3"),
-    ("kernel() from the disk", "from initium.streams.compiled import kernel; kernel()", "< 0.3"),
+    (
+        "kernel from the disk",
+        "from initium.streams.compiled import kernel; kernel('draw')",
+        "< 0.3",
+    ),
     ("first fill, after that", "from initium.streams import *; fill([job()])", ""),
 )
 

@@ -12,7 +12,6 @@ from torch.autograd.graph import increment_version
 from initium import streams
 from initium.checkpoint import Work
 from initium.errors import located
-from initium.finite import all_finite
 from initium.here import recorder_here
 from initium.initializers import Chain, Initializer
 from initium.streams import Generators, Job, Whole, carry_out, key_from
@@ -95,11 +94,10 @@ class Writer:
         if part.is_cpu and part.is_contiguous():
             streams.advise_huge_pages(part)
 
-        def look(written: Tensor) -> None:
-            if not all_finite(written):
-                self.not_finite[target.name] = None
+        def found() -> None:
+            self.not_finite[target.name] = None
 
-        return load.entry.pieces(part, target.key(load) if load.random else 0, look)
+        return load.entry.pieces(part, target.key(load) if load.random else 0, found)
 
     def _start(self, part: Tensor, write: Fill | Capture, target: Target) -> Job | None:
         """Write what is not drawn from a stream; a job for what is."""

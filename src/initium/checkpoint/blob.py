@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
+import sys
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from initium.errors import InitError
+from initium.streams import advise
+
+_POPULATE_READ = 22  # MADV_POPULATE_READ, Linux 5.14: brings pages in, and fails with an error
 
 
 class Blob(ABC):
@@ -46,6 +54,14 @@ class Blob(ABC):
         self.read_into(offset, buffer)
         return bytes(buffer)
 
+    @contextmanager
+    def mapped(self, offset: int, length: int) -> Iterator[int | None]:
+        """The address of `length` bytes that are in memory for as long as this lasts.
+
+        None: there is no such memory; `read_into` brings them, or says what is wrong.
+        """
+        yield None
+
 
 class LocalFile(Blob):
     """A file on this machine; it stays open, so that another one put in its place does no harm."""
@@ -66,6 +82,37 @@ class LocalFile(Blob):
                 raise InitError(f"{self.name} ends at byte {offset}: it was cut short just now")
             view, offset = view[got:], offset + got
 
+    @contextmanager
+    def mapped(self, offset: int, length: int) -> Iterator[int | None]:
+        """Pages of the file itself, brought in before and let go of after, so that few are held.
+
+        To touch a page that a disk cannot give is a signal that kills; to ask for it before is an
+        error, after which `read_into` will say what is wrong.
+        """
+        start = self._address
+        if start is None:
+            yield None
+            return
+        first = (start + offset) // mmap.PAGESIZE * mmap.PAGESIZE
+        size = start + offset + length - first
+        try:
+            yield start + offset if advise(first, size, _POPULATE_READ) else None
+        finally:
+            advise(first, size, mmap.MADV_DONTNEED)
+
+    @cached_property
+    def _address(self) -> int | None:
+        """Where the file lies in the address space of this process."""
+        if sys.platform != "linux" or not self.size:
+            return None
+        import numpy as np
+
+        try:
+            self._map = mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ)
+        except (OSError, ValueError):  # a file system without maps; cut short meanwhile
+            return None
+        return int(np.frombuffer(self._map, np.uint8).ctypes.data)
+
 
 class Part(Blob):
     """A stretch of another blob, such as one archive of several within a file."""
@@ -82,6 +129,10 @@ class Part(Blob):
     def read_into(self, offset: int, buffer: Any) -> None:
         """Fill the buffer from the whole."""
         self._whole.read_into(self._start + offset, buffer)
+
+    def mapped(self, offset: int, length: int) -> Any:
+        """The memory of the whole."""
+        return self._whole.mapped(self._start + offset, length)
 
 
 class Stream(io.RawIOBase):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from initium.checkpoint.adapters import Adapter
-from initium.checkpoint.entry import Check, Entry, Region, Work, ignored
+from initium.checkpoint.entry import Entry, Found, Region, Work, ignored
 from initium.errors import InitError, located
 
 
@@ -72,10 +72,10 @@ class Joined(_Derived):
             part.copy_(entry.read(key))
         return whole
 
-    def pieces(self, tensor: Tensor, key: int = 0, check: Check = ignored) -> Iterator[Work]:
+    def pieces(self, tensor: Tensor, key: int = 0, found: Found = ignored) -> Iterator[Work]:
         """The pieces of each."""
         for entry, part in self._parts(tensor):
-            yield from entry.pieces(part, key, check)
+            yield from entry.pieces(part, key, found)
 
 
 @dataclass(frozen=True, eq=False)

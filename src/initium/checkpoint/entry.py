@@ -13,17 +13,20 @@ import torch
 from torch import Tensor
 
 from initium.checkpoint.blob import Blob
+from initium.checkpoint.copying import copied
 from initium.errors import InitError
-from initium.streams.memory import staging
+from initium.finite import all_finite
+from initium.streams import staging
 
 Work = Callable[[], int]  # returns how many elements it has written
-Check = Callable[[Tensor], None]  # sees each part of a tensor that was just written
+Found = Callable[[], None]  # called where NaN or infinite values were written
 
-PIECE = 1 << 20  # bytes that a thread reads at a time, and the memory it needs where it must cast
+# bytes that a thread reads at a time, and the memory it needs, where it must cast, and where not
+PIECE, MAPPED = 1 << 20, 1 << 21
 
 
-def ignored(_: Tensor) -> None:
-    """The check that looks at nothing."""
+def ignored() -> None:
+    """Do nothing about NaN."""
 
 
 class Entry(ABC):
@@ -47,18 +50,19 @@ class Entry(ABC):
             key: of the random stream, where values are drawn (rows of a grown vocabulary).
         """
 
-    def pieces(self, tensor: Tensor, key: int = 0, check: Check = ignored) -> Iterator[Work]:
+    def pieces(self, tensor: Tensor, key: int = 0, found: Found = ignored) -> Iterator[Work]:
         """Work that brings the values into `tensor`, of the same shape; it may be done in parallel.
 
         Args:
             tensor: is written to.
             key: as in `read`.
-            check: is shown each part of `tensor` as soon as it is written.
+            found: called, once or more, where values are NaN or infinite; they are written, too.
         """
 
         def copy() -> int:
             tensor.copy_(self.read(key))
-            check(tensor)
+            if not all_finite(tensor):
+                found()
             return tensor.numel()
 
         yield copy
@@ -132,14 +136,15 @@ class Region(Entry):
         assert self.stride is not None
         return torch.as_strided(flat, self.shape, self.stride)
 
-    def pieces(self, tensor: Tensor, key: int = 0, check: Check = ignored) -> Iterator[Work]:
+    def pieces(self, tensor: Tensor, key: int = 0, found: Found = ignored) -> Iterator[Work]:
         """Work of some megabytes each: straight into the tensor's memory where nothing is cast."""
         if self.stride is not None or not tensor.is_contiguous() or tensor.numel() == 0:
-            yield from super().pieces(tensor, key, check)
+            yield from super().pieces(tensor, key, found)
             return
-        flat, each = tensor.view(-1), max(1, PIECE // self.dtype.itemsize)
+        cast = tensor.dtype != self.dtype or not tensor.is_cpu
+        flat, each = tensor.view(-1), (PIECE if cast else MAPPED) // self.dtype.itemsize
         for first in range(0, flat.numel(), each):
-            yield _Piece(self, flat[first : first + each], first, check)
+            yield _Piece(self, flat[first : first + each], first, cast, found)
 
 
 @dataclass(frozen=True)
@@ -147,19 +152,28 @@ class _Piece:
     region: Region
     to: Tensor
     first: int
-    check: Check
+    cast: bool
+    found: Found
 
     def __call__(self) -> int:
         region, to = self.region, self.to
         offset = region.offset + self.first * region.dtype.itemsize
-        if to.dtype == region.dtype and to.device.type == "cpu":
-            region.blob.read_into(offset, _bytes_of(to))
-        else:
-            values = staging(to.numel(), region.dtype, pinned=False)
-            region.blob.read_into(offset, _bytes_of(values))
-            to.copy_(values)
-        self.check(to)
+        finite = None if self.cast else copied(region.blob, offset, to)
+        if finite is None:
+            self._read(region.blob, offset)
+            finite = all_finite(to)
+        if not finite:
+            self.found()
         return to.numel()
+
+    def _read(self, blob: Blob, offset: int) -> None:
+        to = self.to
+        if not self.cast:
+            blob.read_into(offset, _bytes_of(to))
+            return
+        values = staging(to.numel(), self.region.dtype, pinned=False)
+        blob.read_into(offset, _bytes_of(values))
+        to.copy_(values)
 
 
 def _bytes_of(tensor: Tensor) -> Any:

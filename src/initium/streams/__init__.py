@@ -4,6 +4,7 @@ from initium.streams.blocks import Block as Block
 from initium.streams.checks import check as check
 from initium.streams.checks import check_dtype as check_dtype
 from initium.streams.checks import check_memory as check_memory
+from initium.streams.compiled import kernel as kernel
 from initium.streams.distributions import Distribution as Distribution
 from initium.streams.distributions import Normal as Normal
 from initium.streams.distributions import TruncNormal as TruncNormal
@@ -15,6 +16,7 @@ from initium.streams.keys import check_seed as check_seed
 from initium.streams.keys import key_from as key_from
 from initium.streams.keys import key_of as key_of
 from initium.streams.keys import keys_of as keys_of
+from initium.streams.memory import advise as advise
 from initium.streams.memory import advise_huge_pages as advise_huge_pages
 from initium.streams.memory import has_memory as has_memory
 from initium.streams.memory import staging as staging

@@ -1,7 +1,7 @@
-"""The compiled kernel: made by Numba once per machine, loaded from the disk ever after.
+"""The compiled kernels: made by Numba once per machine, loaded from the disk ever after.
 
 Numba's own cache needs Numba to be imported, and its registries filled, in each process: close to a
-second. The kernel is plain machine code that calls nothing but sqrt, so its object file is enough:
+second. A kernel is plain machine code that calls nothing but sqrt, so its object file is enough:
 llvmlite loads it in a few hundredths of a second.
 """
 
@@ -13,33 +13,36 @@ import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from initium.cache import cache_dir
 
-# address of rows, their number, addresses of tables and of scratch memory (see `layout`), and whether
-# the caches could not hold what is written
-Kernel = Callable[[int, int, int, int, int], None]
-_PROTOTYPE = ctypes.CFUNCTYPE(
-    None, ctypes.c_uint64, ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64
-)
-_SYMBOL = "initium_draw"
+Kernel = Callable[..., int | None]
+_U64, _I64 = ctypes.c_uint64, ctypes.c_int64
+# a kernel of each name lies in the module of `kernels` given here
+_KERNELS = {
+    # address of rows, their number, addresses of tables and of scratch memory (see `layout`), and
+    # whether the caches could not hold what is written
+    "draw": ("draw", ctypes.CFUNCTYPE(None, _U64, _I64, _U64, _U64, _I64)),
+    # from, to, how many bytes, two masks, whether they are of 64 bits
+    "copy": ("copying", ctypes.CFUNCTYPE(_I64, _U64, _U64, _I64, _U64, _U64, _I64)),
+}
 _SOURCES = ("kernels/*.py", "coefficients.py", "layout.py", "parameters.py", "compiled.py")
 _ALIVE: list[Any] = []  # the engines that own the machine code
 _lock = Lock()
 
 
-def kernel() -> Kernel:
-    """The kernel `kernels.draw.draw` as a function of five integers; it runs without the GIL."""
+def kernel(name: str) -> Kernel:
+    """A kernel (`draw`, `copy`) as a function of integers; it runs without the GIL."""
     with _lock:
-        return _loaded()
+        return _loaded(name)
 
 
 @cache
-def _loaded() -> Kernel:
+def _loaded(name: str) -> Kernel:
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -50,19 +53,23 @@ def _loaded() -> Kernel:
         opt=3,
         jit=True,
     )
-    path = _path(llvm)
+    path = _path(llvm, name)
     code = _read(path)
     if code is None:
-        code = _compile(llvm, machine)
+        code = _compile(llvm, machine, name)
         _write(path, code)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _ALIVE.append(engine)
-    return _PROTOTYPE(engine.get_function_address(_SYMBOL))
+    return _KERNELS[name][1](engine.get_function_address(_symbol(name)))
 
 
-def _path(llvm: Any) -> Path:
+def _symbol(name: str) -> str:
+    return f"initium_{name}"
+
+
+def _path(llvm: Any, name: str) -> Path:
     """Other sources, other versions or another processor: another file."""
     here = Path(__file__).parent
     parts = [path.read_bytes() for glob in _SOURCES for path in sorted(here.glob(glob))]
@@ -70,20 +77,19 @@ def _path(llvm: Any) -> Path:
     host = (llvm.get_process_triple(), llvm.get_host_cpu_name())
     parts += [*map(str.encode, host), llvm.get_host_cpu_features().flatten().encode()]
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
-    return cache_dir() / f"streams-{digest[:32]}.o"
+    return cache_dir() / f"{name}-{digest[:32]}.o"
 
 
-def _compile(llvm: Any, machine: Any) -> bytes:
+def _compile(llvm: Any, machine: Any, name: str) -> bytes:
     """Numba's module, stripped of all that would report an exception, as an object file."""
     if sys.stderr.isatty():
         print("initium: compiling its kernels, once on this machine …", file=sys.stderr)
-    from initium.streams.kernels.draw import draw
-
-    module = llvm.parse_assembly(draw.inspect_llvm())
+    made = getattr(import_module(f"initium.streams.kernels.{_KERNELS[name][0]}"), name)
+    module = llvm.parse_assembly(made.inspect_llvm())
     # what only this module calls cannot fail, which the optimizer sees once nobody else may call it
     for value in [*module.functions, *module.global_variables]:
-        if value.name == draw.native_name:
-            value.name = _SYMBOL
+        if value.name == made.native_name:
+            value.name = _symbol(name)
         elif not value.is_declaration:
             value.linkage = "internal"
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))

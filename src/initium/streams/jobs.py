@@ -99,7 +99,7 @@ class _Work:
         self.tables = tables
         share = self.total // (16 * torch.get_num_threads())
         self.grain = min(max(share, LEAST), GRAIN)
-        self.kernel = kernel()
+        self.kernel = kernel("draw")
 
     def items(self) -> Iterator[pool.Work]:
         rows, waiting = array("Q"), 0

@@ -39,13 +39,19 @@ def advise_huge_pages(tensor: Tensor) -> None:
     if size < _WORTH_IT:
         return
     first = -(-start // HUGE) * HUGE
-    if (advise := _madvise()) is not None:
+    if sys.platform == "linux":
         advise(first, (start + size - first) // HUGE * HUGE, mmap.MADV_HUGEPAGE)
+
+
+def advise(start: int, size: int, advice: int) -> bool:
+    """Tell the system what will be done with memory (see `madvise`); whether it has listened."""
+    function = _madvise()
+    return function is not None and function(start, size, advice) == 0
 
 
 @cache
 def _madvise() -> Any:
-    if sys.platform != "linux" or not hasattr(mmap, "MADV_HUGEPAGE"):
+    if sys.platform != "linux":
         return None
     function = ctypes.CDLL(None).madvise
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)

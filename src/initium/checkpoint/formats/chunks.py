@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from initium.checkpoint.blob import LocalFile, Part
-from initium.checkpoint.entry import Check, Entry, Work, ignored
+from initium.checkpoint.entry import Entry, Found, Work, ignored
 from initium.checkpoint.formats.torch_file import read_torch
 from initium.errors import InitError, located
 
@@ -85,10 +85,10 @@ class Assembled(Entry):
             work()
         return whole
 
-    def pieces(self, tensor: Tensor, key: int = 0, check: Check = ignored) -> Iterator[Work]:
+    def pieces(self, tensor: Tensor, key: int = 0, found: Found = ignored) -> Iterator[Work]:
         """One piece for each chunk; a file is open only while its piece is at work."""
         for chunk in self.chunks:
-            yield self._piece(chunk, chunk.of(tensor), key, check)
+            yield self._piece(chunk, chunk.of(tensor), key, found)
 
     def prepare(self) -> None:
         """Open every archive once: a damaged one is found before anything is written.
@@ -100,10 +100,10 @@ class Assembled(Entry):
             with located(self.text):
                 chunk.open(self.dtype)
 
-    def _piece(self, chunk: Chunk, to: Tensor, key: int, check: Check) -> Work:
+    def _piece(self, chunk: Chunk, to: Tensor, key: int, found: Found) -> Work:
         def load() -> int:
             with located(self.text):
-                return sum(work() for work in chunk.open(self.dtype).pieces(to, key, check))
+                return sum(work() for work in chunk.open(self.dtype).pieces(to, key, found))
 
         return load
 
