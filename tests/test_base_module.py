@@ -328,14 +328,14 @@ def test_mistakes_below_user_code_show_before_the_first_write(bad):
     assert not root.is_init
 
 
-def test_a_sharded_tensor_is_refused_before_the_first_write(process_group):
+def test_a_tensor_that_ranks_hold_terms_of_is_refused_before_the_first_write(process_group):
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import Shard, distribute_tensor
+    from torch.distributed.tensor import DTensor, Partial
 
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     mesh = init_device_mesh("cpu", (1,))
-    model[1].weight = nn.Parameter(distribute_tensor(model[1].weight.detach(), mesh, [Shard(0)]))
+    model[1].weight = nn.Parameter(DTensor.from_local(torch.ones(2, 2), mesh, [Partial()]))
     before = model[0].weight.clone()
-    with pytest.raises(initium.InitError, match=r"1\.weight: this rank holds only a part"):
+    with pytest.raises(initium.InitError, match=r"1\.weight: its placements are .* redistribute it"):
         initium.initialize(model, ONES)
     assert torch.equal(model[0].weight, before)

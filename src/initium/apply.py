@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from initium.checkpoint import Files, rematch
+from initium.cluster import Ranks
 from initium.config import InitCfg
 from initium.errors import InitError, InitNameError, did_you_mean, located
 from initium.here import recorder_here, unseen
@@ -18,7 +19,7 @@ from initium.protection import check_writes, protect_loaded
 from initium.report import Entry as Happened
 from initium.report import Report, log
 from initium.report.progress import progress
-from initium.seeds import fresh_seed
+from initium.seeds import drawn_seed, fresh_seed
 from initium.streams import Generators, Seed, check_memory, keys_of
 from initium.tree import Slot, Tree
 from initium.writes import CONSTRUCTOR, USER_CODE, Capture, Fill, Line, Load, Write, is_keep
@@ -62,15 +63,38 @@ def apply_where(
     """
     recorder = recorder_here()
     with unseen():
-        if tree is None:
-            todo = to_do(plan, Tree(model), wanted=wanted)
-        else:
-            todo = _in_order(_planned(plan, tree, wanted))
+        ranks = ranks_of(model if tree is None else tree.root)
+        with ranks.together():
+            if tree is None:
+                todo = to_do(plan, Tree(model), wanted=wanted)
+            else:
+                todo = _in_order(_planned(plan, tree, wanted))
         if recorder is None:
-            report = _carry_out(plan, todo)
-            remember_plan(model, replace(plan, seed=report.seed))
+            plan = _agreed(plan, ranks)
+            with ranks.together():
+                report = _carry_out(plan, todo)
+            remember_plan(model, plan)
             return report
     return _note(plan, todo, recorder.write)
+
+
+def ranks_of(model: nn.Module) -> Ranks:
+    """The ranks that hold shards of a model."""
+    return Ranks(tensor for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
+
+
+def _agreed(plan: Plan, ranks: Ranks) -> Plan:
+    """The plan with a seed, once it is known that all ranks have the same."""
+    if plan.seed is None and plan.rng != "torch":
+        plan = replace(plan, seed=ranks.first(drawn_seed()) if ranks else fresh_seed())
+    if ranks:
+        if plan.rng == "torch":
+            raise InitError(
+                "rng='torch' draws whole tensors, of which this rank holds a part; leave rng out, "
+                "or initialize the model before it is sharded"
+            )
+        ranks.agree(plan.digest, plan.said)
+    return plan
 
 
 def _carry_out(plan: Plan, todo: list[tuple[Slot, list[Write]]]) -> Report:
@@ -78,10 +102,8 @@ def _carry_out(plan: Plan, todo: list[tuple[Slot, list[Write]]]) -> Report:
     if plan.rng == "torch":
         assert seed is None or isinstance(seed, int)  # the plan has seen to it
         generators = Generators(seed)
-    elif seed is None:
-        seed = fresh_seed()
     with progress(f"initializing {plan.model}", sum(s.tensor.numel() for s, _ in todo)) as advance:
-        key = _keys(seed)
+        key = stream_keys(seed)
         targets = (Target(s.name, s.tensor, writes, key(s)) for s, writes in todo)
         writer = Writer(generators, advance)
         writer.write(targets)
@@ -95,7 +117,8 @@ def _carry_out(plan: Plan, todo: list[tuple[Slot, list[Write]]]) -> Report:
 _NOT_FINITE = "{}: the checkpoint has NaN or infinite values for it; they were loaded as they are"
 
 
-def _keys(seed: Seed | None) -> Callable[[Slot], Callable[[Fill | Load], int]]:
+def stream_keys(seed: Seed | None) -> Callable[[Slot], Callable[[Fill | Load], int]]:
+    """The keys that the writes to a tensor are drawn with: slot -> write -> key."""
     named = keys_of(0 if seed is None else seed)  # torch's generators have no keys
 
     def of(slot: Slot) -> Callable[[Fill | Load], int]:
@@ -135,7 +158,7 @@ def to_do(
                 _check_place(slot.tensor, line, on_meta)
             check_writes(slot, writes)
             with located(line.name):
-                found.append((slot, [_ready(slot, w, files) for w in writes]))
+                found.append((slot, [ready(slot, w, files) for w in writes]))
     return _in_order(found)
 
 
@@ -169,11 +192,19 @@ def _check_place(tensor: Tensor, line: Line, on_meta: bool) -> None:
         )
 
 
-def _ready(slot: Slot, write: Write, files: Files) -> Write:
-    """The write, checked, with a handle on its checkpoint."""
+def ready(slot: Slot, write: Write, files: Files) -> Write:
+    """The write, checked, with a handle on its checkpoint.
+
+    Raises:
+        InitError: it cannot be carried out.
+    """
     tensor = slot.tensor
     if isinstance(write, Fill):
-        check_tensor(tensor if write.where is None else write.where.of(tensor), write.initializer)
+        whole = tensor
+        if write.where is not None:  # to slice a DTensor would move its values
+            whole = write.where.of(torch.empty(tensor.shape, dtype=tensor.dtype, device="meta"))
+            check_memory(tensor)
+        check_tensor(whole, write.initializer)
         return write
     check_memory(tensor)
     if isinstance(write, Capture):
@@ -194,7 +225,7 @@ def _note(
     write_fill: Callable[..., None],
 ) -> Report:
     """Have the recorder that is on note the writes, as what user code does."""
-    key = None if plan.seed is None else _keys(plan.seed)
+    key = None if plan.seed is None else stream_keys(plan.seed)
     for slot, writes in todo:
         for write in writes:
             tensor = slot.tensor
@@ -272,7 +303,7 @@ def initialize(
     >>> model[1].weight.tolist(), model[1].bias.tolist()
     ([[1.0], [1.0]], [2.0, 2.0])
     """
-    with unseen():
+    with unseen(), ranks_of(model).together():
         plan, tree = plan_config(model, init_cfg, seed=seed, rng=rng, strict=strict, cover=cover)
     return start(plan, model, tree)
 

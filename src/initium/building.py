@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from initium.apply import announce, apply, apply_where, to_do
+from initium.apply import announce, apply, apply_where, ranks_of, to_do
 from initium.config import InitCfg
 from initium.errors import InitError, InitTypeError, listing
 from initium.here import unseen
@@ -224,9 +224,13 @@ def materialize(
 ) -> Report:
     """Give the tensors of a model that are on `meta` memory, and the values of a plan.
 
+    A model may be sharded before: each rank fills the shards that it holds, without communication
+    but for a comparison of plans, and the whole is the same as on one process. All ranks call it.
+
     Args:
         model: built with `build(..., device="meta")`, or any model on `meta` with a plan for it.
-        device: where its tensors shall be; None: torch's default device.
+        device: where its tensors shall be; None: torch's default device, and for a DTensor that of
+            its mesh.
         plan: None: the one the model was built by.
         seed: to draw with in place of the plan's. What was captured stays as it is.
 
@@ -246,10 +250,11 @@ def materialize(
     with unseen():
         plan = plan_of(model) if plan is None else plan
         plan = plan if seed is None else replace(plan, seed=seed)
-        check_seed(0 if seed is None else seed)
-        _check_complete(plan, Tree(model))
-        to_do(plan, Tree(model), on_meta=True)
-        place(model, torch.get_default_device() if device is None else device, only_meta=True)
+        with ranks_of(model).together():
+            check_seed(0 if seed is None else seed)
+            _check_complete(plan, Tree(model))
+            to_do(plan, Tree(model), on_meta=True)
+        place(model, device, only_meta=True)
         remember_plan(model, plan)
     return apply(plan, model)
 

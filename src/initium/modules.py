@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from initium.apply import announce, apply_where
+from initium.apply import announce, apply_where, ranks_of
 from initium.errors import InitWarning
 from initium.here import HERE, recorder_here, unseen
 from initium.planning import Declaring, Planner, include, remember
@@ -136,7 +136,7 @@ def _planned(
             return add(outer), None
     with unseen():
         planner = Planner(module, seed, rng, recorder, joined=recorder is not None)
-        with planner.user_code.closing():
+        with ranks_of(module).together(), planner.user_code.closing():
             result = add(planner)
             plan = planner.plan(strict, cover)
             announce(plan)  # where warnings are errors, nothing has happened yet

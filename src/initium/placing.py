@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from initium.record import is_plain
+from initium.shard import is_sharded
 from initium.tree import is_lazy
 
 
@@ -25,7 +26,8 @@ def place(
 
     Args:
         model: whose tensors are moved.
-        device: where to; None: where each is.
+        device: where to; None: where each is; with `only_meta`, torch's default device, or that of
+            a DTensor's mesh.
         dtype: of floating-point tensors from then on; None: theirs.
         only_meta: leave tensors alone that have memory.
     """
@@ -35,12 +37,22 @@ def place(
         if only_meta and not tensor.is_meta:
             continue
         if id(tensor) not in moved:
-            target = tensor.device if device is None else torch.device(device)
+            target = _target(tensor, device, only_meta)
             wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
             if (target, wanted) == (tensor.device, tensor.dtype):
                 continue
             moved[id(tensor)] = _exchanged(tensor, _new(tensor, target, wanted, storages))
         holder[local] = moved[id(tensor)]
+
+
+def _target(tensor: Tensor, device: torch.device | str | None, only_meta: bool) -> torch.device:
+    if device is not None:
+        return torch.device(device)
+    if not only_meta:
+        return tensor.device
+    if is_sharded(tensor):
+        return torch.device(tensor.device_mesh.device_type)  # type: ignore[attr-defined]
+    return torch.get_default_device()
 
 
 def _places(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:

@@ -13,6 +13,7 @@ from initium.digest import digest_of
 from initium.errors import InitError, InitNameError, did_you_mean, located
 from initium.here import HERE, unseen
 from initium.selectors import compile_pattern, matches
+from initium.shard import memory_of
 from initium.tree import Slot, Tree
 from initium.writes import Load, Write, is_keep, surviving
 
@@ -63,7 +64,7 @@ def protect(model: nn.Module, names: str | Iterable[str] = "**.*") -> list[str]:
     with unseen():
         slots = _named(model, names)
         for slot in slots:
-            _set(slot, Protected(f"protect(), as {slot.name}", digest_of(slot.tensor)))
+            _set(slot, Protected(f"protect(), as {slot.name}", digest_of(memory_of(slot.tensor))))
     return [slot.name for slot in slots]
 
 

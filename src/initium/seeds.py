@@ -6,14 +6,17 @@ import torch
 import torch.distributed as dist
 
 
-def fresh_seed() -> int:
-    """A seed from torch's default generator, so that `torch.manual_seed` makes a program repeatable.
+def drawn_seed() -> int:
+    """A seed from torch's default generator, so that `torch.manual_seed` makes a program repeatable."""
+    return int(torch.randint(0, 2**63 - 1, (), device="cpu"))
 
-    Where a process group runs, all ranks take the one of rank 0.
-    """
-    seed = int(torch.randint(0, 2**63 - 1, (), device="cpu"))
+
+def fresh_seed() -> int:
+    """The same, but where a process group runs, all ranks take the seed of rank 0."""
+    seed = drawn_seed()
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         box = [seed]
-        dist.broadcast_object_list(box, src=0)
+        if dist.get_backend() != "fake":
+            dist.broadcast_object_list(box, src=0)
         seed = box[0]
     return seed

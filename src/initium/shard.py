@@ -28,6 +28,11 @@ class Piece(NamedTuple):
     memory: Tensor
     block: Block | None
 
+    @property
+    def of_shape(self) -> tuple[int, ...]:
+        """The shape of the whole."""
+        return tuple(self.memory.shape) if self.block is None else self.block.of
+
     def of(self, whole: Tensor) -> Tensor:
         """The same part of another tensor that has the shape of the whole."""
         return whole if self.block is None else whole[self.block.slices()]
@@ -47,7 +52,7 @@ def memory_of(tensor: Tensor) -> Tensor:
     if not is_sharded(tensor):
         return tensor.data
     with torch.no_grad():
-        local: Tensor = tensor.to_local()  # type: ignore[operator]
+        local: Tensor = tensor.to_local()  # type: ignore[attr-defined]
     return local.detach()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from initium.apply import ready, stream_keys
 from initium.checkpoint import Files, rematch
 from initium.digest import digest_of, same_bits
 from initium.errors import InitError, listing
@@ -15,9 +16,11 @@ from initium.here import unseen
 from initium.initializers import Chain
 from initium.planning import Plan, plan_of
 from initium.protection import protection_of
+from initium.shard import is_sharded, memory_of
 from initium.streams import Distribution, Normal, TruncNormal, Uniform, keys_of
 from initium.tree import Slot, Tree, is_lazy
 from initium.writes import Capture, Fill, Line, Load, Write, is_keep
+from initium.writing import Target, Writer
 
 # Standard errors that a mean or a spread may be off: in 1e9 tensors, about one is.
 SIGMAS = 6.0
@@ -78,6 +81,7 @@ class _Checker:
     """Compares tensors with what a plan, or their protection, says of them."""
 
     def __init__(self, plan: Plan) -> None:
+        self.seed = plan.seed
         self.key = keys_of(0 if plan.seed is None else plan.seed)
         self.files = Files()
 
@@ -89,6 +93,9 @@ class _Checker:
             yield "it is on meta, without memory"
             return
         left = line.carried_out
+        if is_sharded(tensor) and left and not is_keep(left[0]):
+            yield from self._not_as_filled(slot, line)
+            return
         if not any(isinstance(write, Load) for write in left):  # which is looked at below
             yield from self._unprotected(slot)
         for i, write in enumerate(left):
@@ -98,7 +105,19 @@ class _Checker:
             else:
                 yield from _of_write(_written(tensor.detach(), write, later), write)
         if not left or is_keep(left[0]):
-            yield from _not_finite(tensor)
+            yield from _not_finite(memory_of(tensor))
+
+    def _not_as_filled(self, slot: Slot, line: Line) -> Iterator[str]:
+        """A shard says little of means and spreads, so it is filled again, and compared."""
+        twin = torch.empty_like(slot.tensor, requires_grad=False)
+        try:
+            writes = [ready(slot, write, self.files) for write in line.carried_out]
+        except InitError as error:
+            yield f"it cannot be compared: {error}"
+            return
+        Writer().write([Target(slot.name, twin, writes, stream_keys(self.seed)(slot))])
+        if not same_bits(memory_of(slot.tensor), memory_of(twin)):
+            yield f"the part of it that this rank holds is not what {line.what} gives"
 
     def _unprotected(self, slot: Slot) -> Iterator[str]:
         guard = protection_of(slot)
@@ -106,7 +125,7 @@ class _Checker:
             return
         if guard.load is not None:
             yield from self._not_loaded(slot, guard.load, [])
-        elif guard.digest != digest_of(slot.tensor):
+        elif guard.digest != digest_of(memory_of(slot.tensor)):
             yield f"it has changed since it was {guard.source}"
 
     def _not_loaded(self, slot: Slot, load: Load, later: list[Write]) -> Iterator[str]:

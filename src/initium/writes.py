@@ -265,6 +265,14 @@ class Line:
         said = (f"{w.where} {w}" if w.where is not None else str(w) for w in self.carried_out)
         return (f"{kept}: " if kept else "") + ", ".join(said)
 
+    @property
+    def said(self) -> str:
+        """All that decides about its values but the seed: as `what`, and what that leaves out."""
+        digests = [w.digest for w in self.carried_out if isinstance(w, Capture)]
+        own = f", drawn as {self.path}" if self.path != self.name else ""
+        text = f"{self.what or 'nothing'}, {self.dtype}{list(self.shape)}{own}"
+        return f"{text}, values {digests[0]}" if digests else text
+
     def __str__(self) -> str:
         return f"{self.name} {self.what}".rstrip()
 

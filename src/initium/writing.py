@@ -11,9 +11,11 @@ from torch.autograd.graph import increment_version
 
 from initium import streams
 from initium.checkpoint import Work
+from initium.cluster import Ranks
 from initium.errors import located
 from initium.here import recorder_here
 from initium.initializers import Chain, Initializer
+from initium.shard import Piece, is_sharded, pieces_of
 from initium.streams import Generators, Job, Whole, carry_out, key_from
 from initium.writes import Capture, Fill, Load, Write, is_keep
 
@@ -68,45 +70,54 @@ class Writer:
     def _pass(self, targets: list[Target], depth: int) -> None:
         jobs, chains, reads = [], [], list[Work]()
         for target in targets:
-            write, data = target.writes[depth], target.tensor.data
-            part = data if write.where is None else write.where.of(data)
+            write = target.writes[depth]
+            pieces = _pieces(target.tensor, write)
             if isinstance(write, Load):
-                reads += self._reads(part, write, target)
+                reads += self._reads(pieces, write, target)
                 continue
             with located(target.name):
-                job = self._start(part, write, target)
-            if job is not None:
-                jobs.append(job)
-            elif depth == 0:
-                self.advance(data.numel())
+                started = self._start(pieces, write, target)
+            jobs += started
+            if not started and depth == 0:
+                self.advance(sum(piece.memory.numel() for piece in pieces))
             if isinstance(write, Fill) and isinstance(write.initializer, Chain):
-                chains.append((write.initializer, part))
+                chains += [(write.initializer, piece.memory) for piece in pieces]
         carry_out(iter(reads), parallel=len(reads) > 1, advance=self.advance)
         streams.fill(jobs, self.advance)
         for chain, part in chains:
             chain.finish(part)
 
-    def _reads(self, part: Tensor, load: Load, target: Target) -> Iterator[Work]:
+    def _reads(self, pieces: list[Piece], load: Load, target: Target) -> Iterator[Work]:
         """The work of reading a tensor of a checkpoint into its place."""
-        if not streams.has_memory(part):
-            return iter(())
-        assert load.entry is not None
-        if part.is_cpu and part.is_contiguous():
-            streams.advise_huge_pages(part)
 
         def found() -> None:
             self.not_finite[target.name] = None
 
-        return load.entry.pieces(part, target.key(load) if load.random else 0, found)
+        key = target.key(load) if load.random else 0
+        for memory, block in pieces:
+            assert load.entry is not None
+            if not streams.has_memory(memory):
+                continue
+            if memory.is_cpu and memory.is_contiguous():
+                streams.advise_huge_pages(memory)
+            entry = load.entry if block is None else load.entry.part(block)
+            yield from entry.pieces(memory, key, found)
 
-    def _start(self, part: Tensor, write: Fill | Capture, target: Target) -> Job | None:
-        """Write what is not drawn from a stream; a job for what is."""
+    def _start(self, pieces: list[Piece], write: Fill | Capture, target: Target) -> list[Job]:
+        """Write what is not drawn from a stream; jobs for what is."""
         if isinstance(write, Fill):
             key = 0 if self.generators is not None else target.key(write)
-            return _start_fill(part, write.initializer, key, self.generators)
-        if streams.has_memory(part):
-            part.copy_(given(write))
-        return None
+            return _start_fill(pieces, write.initializer, key, self.generators)
+        _copy(given(write), pieces)
+        return []
+
+
+def _pieces(tensor: Tensor, write: Write) -> list[Piece]:
+    if write.where is None:
+        return pieces_of(tensor)
+    if is_sharded(tensor):
+        return pieces_of(tensor, write.where.slices)
+    return [Piece(write.where.of(tensor.data), None)]  # while recording, a place in memory
 
 
 def given(write: Load | Capture, key: int = 0) -> Tensor:
@@ -132,36 +143,50 @@ def fill_tensor(
         recorder.write(tensor, initializer, stream)
         return
     if streams.has_memory(tensor):
-        device = "cpu" if generator is None else generator.device
-        write_fill(tensor, initializer, key_from(generator, device))
+        key = key_from(generator, "cpu" if generator is None else generator.device)
+        if is_sharded(tensor):  # each rank has drawn one
+            key = Ranks([tensor]).first(key)
+        write_fill(tensor, initializer, key)
 
 
 def write_fill(tensor: Tensor, initializer: Initializer, key: int) -> None:
     """Fill one tensor from the stream of `key`."""
-    job = _start_fill(tensor.data, initializer, key)
-    if job is not None:
-        streams.fill([job])
+    pieces = pieces_of(tensor)
+    streams.fill(_start_fill(pieces, initializer, key))
     if isinstance(initializer, Chain):
-        initializer.finish(tensor.data)
+        for piece in pieces:
+            initializer.finish(piece.memory)
     _count_change(tensor)
 
 
 def _start_fill(
-    data: Tensor, initializer: Initializer, key: int, generators: Generators | None = None
-) -> Job | None:
-    drawn = initializer.draws(tuple(data.shape))
-    if drawn is None or not data.numel() or not streams.has_memory(data):
-        return None
+    pieces: list[Piece], initializer: Initializer, key: int, generators: Generators | None = None
+) -> list[Job]:
+    pieces = [p for p in pieces if p.memory.numel() and streams.has_memory(p.memory)]
+    if not pieces:
+        return []
+    drawn = initializer.draws(pieces[0].of_shape)
+    if drawn is None:
+        return []
     if isinstance(drawn, (int, float)):
-        data.fill_(drawn)
+        for piece in pieces:
+            piece.memory.fill_(drawn)
     elif generators is not None:
-        streams.fill_by_torch(data, drawn, generators.on(data.device))
+        for piece in pieces:  # a plain tensor: the plan has seen to it
+            streams.fill_by_torch(piece.memory, drawn, generators.on(piece.memory.device))
     elif isinstance(drawn, Whole):
-        dtype = torch.float64 if data.dtype == torch.float64 else torch.float32
-        data.copy_(drawn.values(key, dtype))
+        double = pieces[0].memory.dtype == torch.float64
+        _copy(drawn.values(key, torch.float64 if double else torch.float32), pieces)
     else:
-        return Job(data, key, drawn)
-    return None
+        return [Job(piece.memory, key, drawn, piece.block) for piece in pieces]
+    return []
+
+
+def _copy(whole: Tensor, pieces: list[Piece]) -> None:
+    """Give each piece its part of values that are there as a whole."""
+    for piece in pieces:
+        if streams.has_memory(piece.memory):
+            piece.memory.copy_(piece.of(whole))
 
 
 def _count_change(tensor: Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -130,20 +130,10 @@ def viewed(entry: Entry, view: Callable[[Tensor], Tensor], text: str) -> Entry:
 
     Of a tensor in a file only the bytes of the part are read.
     """
-    if not isinstance(entry, Region):
-        shape = tuple(view(torch.empty(entry.shape, dtype=entry.dtype, device="meta")).shape)
-        return Computed((entry,), shape, entry.dtype, text, lambda read: view(read[0]))
-    whole = torch.empty(entry.shape, dtype=entry.dtype, device="meta")
-    if entry.stride is not None:
-        whole = torch.empty_strided(entry.shape, entry.stride, dtype=entry.dtype, device="meta")
-    part = view(whole)
-    return replace(
-        entry,
-        offset=entry.offset + int(part.storage_offset()) * entry.dtype.itemsize,
-        shape=tuple(part.shape),
-        stride=None if part.is_contiguous() else part.stride(),
-        text=text,
-    )
+    if isinstance(entry, Region):
+        return entry.viewed(view, text)
+    shape = tuple(view(torch.empty(entry.shape, dtype=entry.dtype, device="meta")).shape)
+    return Computed((entry,), shape, entry.dtype, text, lambda read: view(read[0]))
 
 
 def joined(entries: Sequence[Entry], dim: int) -> Entry:

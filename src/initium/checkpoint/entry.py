@@ -6,7 +6,7 @@ import ctypes
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,13 +16,14 @@ from initium.checkpoint.blob import Blob
 from initium.checkpoint.copying import copied
 from initium.errors import InitError
 from initium.finite import all_finite
-from initium.streams import staging
+from initium.streams import Block, staging
 
 Work = Callable[[], int]  # returns how many elements it has written
 Found = Callable[[], None]  # called where NaN or infinite values were written
 
 # bytes that a thread reads at a time, and the memory it needs, where it must cast, and where not
 PIECE, MAPPED = 1 << 20, 1 << 21
+_ALONE = 1 << 16  # bytes that are read by themselves, where others lie between them and the next
 
 
 def ignored() -> None:
@@ -67,6 +68,10 @@ class Entry(ABC):
 
         yield copy
 
+    def part(self, block: Block) -> Entry:
+        """A rectangular part of it, such as the shard of a rank; all of it is read for that."""
+        return Cut(self, block)
+
     @property
     def nbytes(self) -> int:
         """Bytes of the values."""
@@ -82,6 +87,33 @@ class Entry(ABC):
         Raises:
             InitError: something is damaged.
         """
+
+
+@dataclass(frozen=True, eq=False)
+class Cut(Entry):
+    """A rectangular part of another tensor."""
+
+    whole: Entry
+    block: Block
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Of the part."""
+        return self.block.shape
+
+    @property
+    def dtype(self) -> torch.dtype:  # type: ignore[override]
+        """As it was saved."""
+        return self.whole.dtype
+
+    @property
+    def text(self) -> str:  # type: ignore[override]
+        """Of the whole."""
+        return self.whole.text
+
+    def read(self, key: int = 0) -> Tensor:
+        """Read the whole, and take the part."""
+        return self.whole.read(key)[self.block.slices()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,15 +168,62 @@ class Region(Entry):
         assert self.stride is not None
         return torch.as_strided(flat, self.shape, self.stride)
 
+    def viewed(self, view: Callable[[Tensor], Tensor], text: str) -> Region:
+        """What `view` makes of it: other bytes of the file are not read."""
+        whole = torch.empty(self.shape, dtype=self.dtype, device="meta")
+        if self.stride is not None:
+            whole = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="meta")
+        part = view(whole)
+        return replace(
+            self,
+            offset=self.offset + int(part.storage_offset()) * self.dtype.itemsize,
+            shape=tuple(part.shape),
+            stride=None if part.is_contiguous() else part.stride(),
+            text=text,
+        )
+
+    def part(self, block: Block) -> Region:
+        """A rectangular part of it."""
+        return self.viewed(lambda whole: whole[block.slices()], self.text)
+
     def pieces(self, tensor: Tensor, key: int = 0, found: Found = ignored) -> Iterator[Work]:
         """Work of some megabytes each: straight into the tensor's memory where nothing is cast."""
-        if self.stride is not None or not tensor.is_contiguous() or tensor.numel() == 0:
+        if self.stride is not None and 0 not in self.shape:
+            yield from self._in_rows(tensor, found)
+            return
+        if not tensor.is_contiguous() or tensor.numel() == 0:
             yield from super().pieces(tensor, key, found)
             return
         cast = tensor.dtype != self.dtype or not tensor.is_cpu
         flat, each = tensor.view(-1), (PIECE if cast else MAPPED) // self.dtype.itemsize
         for first in range(0, flat.numel(), each):
             yield _Piece(self, flat[first : first + each], first, cast, found)
+
+    def _in_rows(self, tensor: Tensor, found: Found) -> Iterator[Work]:
+        """Of a shard of columns, say, what lies together by itself, or a few rows at a time."""
+        stride = self.stride or ()
+        if not self.shape or list(stride) != sorted(stride, reverse=True):
+            yield from super().pieces(tensor, 0, found)  # transposed: each row has parts of all
+            return
+        if self.shape[0] == 1:
+            row = self.viewed(lambda whole: whole[0], self.text)
+            yield from row.pieces(tensor[0], 0, found)
+            return
+        for some, part in self._rows_at_once(tensor):
+            if some.stride is None or some.shape[0] == 1:
+                yield from some.pieces(part, 0, found)
+            else:
+                yield from Entry.pieces(some, part, 0, found)
+
+    def _rows_at_once(self, tensor: Tensor) -> Iterator[tuple[Region, Tensor]]:
+        assert self.stride is not None
+        row = self.viewed(lambda whole: whole[0], self.text)
+        alone = row.stride is None and row.nbytes >= _ALONE
+        n = 1 if alone else max(1, PIECE // max(1, self.stride[0] * self.dtype.itemsize))
+        for first in range(0, self.shape[0], n):
+            rows = slice(first, min(first + n, self.shape[0]))
+            some = self.viewed(lambda whole, rows=rows: whole[rows], self.text)  # type: ignore[misc]
+            yield some, tensor[rows]
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from initium.checkpoint.loading import Loading
-from initium.errors import InitKeyError, did_you_mean
+from initium.errors import InitError, InitKeyError, did_you_mean
 from initium.planning import file, views
+from initium.planning.selecting import Names, lines_of_part
 from initium.report import table
 from initium.streams import Seed
 from initium.writes import Finding, Line
+
+_PART = "a part of "
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,16 @@ class Plan:
         """What a tensor gets, in words."""
         return (self.lines[name].what if name in self.lines else "") or "kept as it is"
 
+    def said(self) -> dict[str, str]:
+        """What each tensor gets, in words: equal texts (and seeds), equal values."""
+        return {"the seed": repr(self.seed), **{line.name: line.said for line in self}}
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of all that decides about values: two plans with the same give the same."""
+        texts = json.dumps([self.rng, list(self.said().items())])
+        return hashlib.sha256(texts.encode()).hexdigest()[:32]
+
     @property
     def unset(self) -> list[str]:
         """Names of the tensors that nothing in the plan mentions."""
@@ -74,6 +89,43 @@ class Plan:
     def diff(self, other: Plan) -> str:
         """What differs between this plan and another one, a line a tensor; empty: nothing."""
         return views.diff(self.lines, other.lines)
+
+    def select(self, names: Names) -> Plan:
+        """The plan of a part of the model, whose tensors get the values that the whole would have.
+
+        For the stages of a pipeline, and for a module that is built alone. A tied tensor is part of
+        it under whichever of its names is asked for. Notes on the whole (`findings`, `loadings`)
+        stay as they are; without a seed, each part would draw its own.
+
+        Args:
+            names: which tensors, and how they are named in the part. A prefix, as
+                `"model.layers.3"`: what is below it, named from there. A mapping from prefixes in
+                the whole to prefixes in the part, as
+                `{"model.layers.3": "layers.0", "lm_head": "lm_head"}`: of several that fit, the
+                longest counts; `""` is the root. Or the part itself, an `nn.Module` whose tensors
+                have the names that they have in the whole.
+
+        Raises:
+            InitKeyError: a KeyError; a prefix fits no tensor, or the module has none of the plan.
+            InitError: two tensors would have one name, or `rng='torch'`, which draws the tensors
+                of the whole one after the other.
+
+        >>> import initium
+        >>> from torch import nn
+        >>> whole = initium.build(lambda: nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)), seed=0)
+        >>> part = initium.plan_of(whole).select("1")
+        >>> last = nn.Linear(2, 2, device="meta")
+        >>> _ = initium.materialize(last, plan=part)
+        >>> last.weight.equal(whole[1].weight)
+        True
+        """
+        if self.rng != "philox":
+            raise InitError(
+                f"a plan with rng={self.rng!r} draws its tensors one after the other, so a part has "
+                "no values of its own; make the plan with rng='philox'"
+            )
+        name = self.model if self.model.startswith(_PART) else _PART + self.model
+        return replace(self, model=name, lines=lines_of_part(self.lines, names))
 
     def save(self, path: str | Path) -> None:
         """Write the plan as JSON; `Plan.load` gives an equal plan."""

@@ -14,6 +14,7 @@ from initium.checkpoint.blob import LocalFile, Part
 from initium.checkpoint.entry import Entry, Found, Work, ignored
 from initium.checkpoint.formats.torch_file import read_torch
 from initium.errors import InitError, located
+from initium.streams import Block
 
 Place = tuple[int, ...]
 
@@ -41,6 +42,18 @@ class Chunk:
         for dim, (offset, size) in enumerate(zip(self.offsets, self.sizes, strict=True)):
             tensor = tensor.narrow(dim, offset, size)
         return tensor
+
+    def common(self, block: Block) -> tuple[Block, tuple[slice, ...]] | None:
+        """What it shares with a block of the tensor: as a block of itself, and where in the block."""
+        start, shape, here = [], [], []
+        for a, n, b, m in zip(self.offsets, self.sizes, block.start, block.shape, strict=True):
+            first, end = max(a, b), min(a + n, b + m)
+            if end <= first:
+                return None
+            start.append(first - a)
+            shape.append(end - first)
+            here.append(slice(first - b, end - b))
+        return Block(self.sizes, tuple(start), tuple(shape)), tuple(here)
 
     def open(self, dtype: torch.dtype) -> Entry:
         """The tensor in the archive.
@@ -78,6 +91,10 @@ class Assembled(Entry):
     text: str
     chunks: tuple[Chunk, ...]
 
+    def part(self, block: Block) -> Entry:
+        """A rectangular part of it: only the chunks that it touches are read, and of them their part."""
+        return Patches(block.shape, self.dtype, self.text, self, block)
+
     def read(self, key: int = 0) -> Tensor:
         """Each chunk, straight into its place."""
         whole = torch.empty(self.shape, dtype=self.dtype)
@@ -104,6 +121,40 @@ class Assembled(Entry):
         def load() -> int:
             with located(self.text):
                 return sum(work() for work in chunk.open(self.dtype).pieces(to, key, found))
+
+        return load
+
+
+@dataclass(frozen=True, eq=False)
+class Patches(Entry):
+    """A rectangular part of a tensor that is in chunks."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    text: str
+    whole: Assembled
+    block: Block
+
+    def read(self, key: int = 0) -> Tensor:
+        """What each chunk has of it."""
+        values = torch.empty(self.shape, dtype=self.dtype)
+        for work in self.pieces(values, key):
+            work()
+        return values
+
+    def pieces(self, tensor: Tensor, key: int = 0, found: Found = ignored) -> Iterator[Work]:
+        """One piece for each chunk that it touches."""
+        for chunk in self.whole.chunks:
+            common = chunk.common(self.block)
+            if common is not None:
+                inside, here = common
+                yield self._piece(chunk, inside, tensor[here], key, found)
+
+    def _piece(self, chunk: Chunk, inside: Block, to: Tensor, key: int, found: Found) -> Work:
+        def load() -> int:
+            with located(self.text):
+                entry = chunk.open(self.dtype).part(inside)
+                return sum(work() for work in entry.pieces(to, key, found))
 
         return load
 

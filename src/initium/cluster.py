@@ -1,0 +1,106 @@
+"""What ranks tell each other: that all of them will do the same, and that none has failed."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+from torch import Tensor
+
+from initium.errors import InitError
+from initium.shard import is_sharded
+
+T = TypeVar("T")
+
+
+class Ranks:
+    """The ranks that hold shards of the same tensors. Without such tensors, this process alone.
+
+    Args:
+        tensors: of a model, in the same order on every rank.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self._groups: dict[Any, None] = {}
+        for mesh in dict.fromkeys(t.device_mesh for t in tensors if is_sharded(t)):  # type: ignore[attr-defined]
+            if mesh.get_coordinate() is not None:
+                self._groups.update(dict.fromkeys(mesh.get_all_groups()))
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def first(self, value: T) -> T:
+        """The value that the first of the ranks has."""
+        known: dict[int, T] = self._gathered({_me(): value})
+        return known[min(known)]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Where one rank fails within, all fail, instead of waiting for it for ever.
+
+        Raises:
+            InitError: naming the rank that has failed, and its error.
+        """
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as raised:
+            error = raised
+        failed = self._gathered({} if error is None else {_me(): _text(error)})
+        if error is not None:
+            raise error
+        for rank, text in sorted(failed.items()):
+            raise InitError(f"rank {rank} has failed, so this one stops, too: {text}")
+
+    def agree(self, digest: str, lines: Callable[[], Mapping[str, str]]) -> None:
+        """Compare what the ranks are about to do.
+
+        Args:
+            digest: of all of it.
+            lines: what each tensor gets, and the seed; asked for only where digests differ.
+
+        Raises:
+            InitError: on every rank, naming the first difference.
+        """
+        holders = self._gathered({_me(): digest})
+        if len(set(holders.values())) < 2:
+            return
+        # each plan once, by the lowest rank that has it
+        plans = {d: rank for rank, d in sorted(holders.items(), reverse=True)}
+        known = self._gathered({digest: dict(lines())})
+        one, other = sorted(plans.values())[:2]
+        raise InitError(
+            f"ranks {one} and {other} disagree, and nothing was written: "
+            f"{_difference(one, known[holders[one]], other, known[holders[other]])}; give every "
+            "rank the same model, config and seed"
+        )
+
+    def _gathered(self, mine: dict[Any, Any]) -> dict[Any, Any]:
+        """What all ranks know: along one dimension of the mesh after the other."""
+        for group in self._groups:
+            if dist.get_backend(group) == "fake":
+                continue
+            found: list[Any] = [None] * dist.get_world_size(group)
+            dist.all_gather_object(found, mine, group)
+            mine = {key: value for known in reversed(found) for key, value in known.items()}
+        return mine
+
+
+def _me() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _text(error: Exception) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
+def _difference(one: int, first: Mapping[str, str], other: int, second: Mapping[str, str]) -> str:
+    for name in [*first, *second]:
+        if first.get(name) != second.get(name):
+            texts = (f"rank {r} has {t.get(name, 'no such tensor')}" for r, t in
+                     ((one, first), (other, second)))  # fmt: skip
+            return f"{name}: {', '.join(texts)}"
+    return "their lines are in another order"
