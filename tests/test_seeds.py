@@ -189,6 +189,21 @@ def test_whole_matrices_take_part_in_plans(initializer):
         assert c[1].weight.equal(nn.init.orthogonal_(wanted, 2, generator=generator))
 
 
+def test_an_orthogonal_matrix_does_not_depend_on_the_number_of_threads():
+    threads, found = torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            net = nn.Linear(300, 500)
+            initialize(net, Mine(Orthogonal(), layer="Linear"), seed=1)
+            assert torch.get_num_threads() == n
+            found.append({"w": net.weight})
+    finally:
+        torch.set_num_threads(threads)
+    assert same(found[0], found[1])
+    assert same(found[0], found[2])
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

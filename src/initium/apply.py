@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from initium.checkpoint import Files, rematch
 from initium.cluster import Ranks
 from initium.config import InitCfg
-from initium.errors import InitError, InitNameError, did_you_mean, located
+from initium.errors import InitError
 from initium.here import recorder_here, unseen
-from initium.initializers import check_tensor
 from initium.planning import Plan, plan_config, remember_plan
-from initium.protection import check_writes, protect_loaded
+from initium.protection import protect_loaded
 from initium.report import Entry as Happened
 from initium.report import Report, log
 from initium.report.progress import progress
 from initium.seeds import drawn_seed, fresh_seed
-from initium.streams import Generators, Seed, check_memory, keys_of
-from initium.tree import Slot, Tree
+from initium.streams import Generators, Seed
+from initium.todo import ToDo, Wanted, just_planned, ready, stream_keys, to_do  # noqa: F401
+from initium.tree import Tree
 from initium.writes import CONSTRUCTOR, USER_CODE, Capture, Fill, Line, Load, Write, is_keep
 from initium.writing import Target, Writer, given
 
@@ -54,7 +53,7 @@ def apply(plan: Plan, model: nn.Module) -> Report:
 def apply_where(
     plan: Plan,
     model: nn.Module,
-    wanted: Callable[[Slot, list[Write]], bool],
+    wanted: Wanted,
     tree: Tree | None = None,
 ) -> Report:
     """Carry out a plan for the tensors that are `wanted`; the others have their values.
@@ -68,11 +67,14 @@ def apply_where(
             if tree is None:
                 todo = to_do(plan, Tree(model), wanted=wanted)
             else:
-                todo = _in_order(_planned(plan, tree, wanted))
+                todo = just_planned(plan, tree, wanted)
         if recorder is None:
             plan = _agreed(plan, ranks)
             with ranks.together():
-                report = _carry_out(plan, todo)
+                report, not_finite = _carry_out(plan, todo)
+            if any(isinstance(writes[-1], Load) for _, writes in todo):
+                # the rank that shows warnings may have seen only its own shards
+                log.warn(_NOT_FINITE.format(name) for name in ranks.gathered(not_finite))
             remember_plan(model, plan)
             return report
     return _note(plan, todo, recorder.write)
@@ -97,7 +99,8 @@ def _agreed(plan: Plan, ranks: Ranks) -> Plan:
     return plan
 
 
-def _carry_out(plan: Plan, todo: list[tuple[Slot, list[Write]]]) -> Report:
+def _carry_out(plan: Plan, todo: ToDo) -> tuple[Report, dict[str, None]]:
+    """What has happened, and which tensors got NaN or infinite values from a checkpoint."""
     seed, generators = plan.seed, None
     if plan.rng == "torch":
         assert seed is None or isinstance(seed, int)  # the plan has seen to it
@@ -110,118 +113,15 @@ def _carry_out(plan: Plan, todo: list[tuple[Slot, list[Write]]]) -> Report:
     for slot, writes in todo:
         if isinstance(writes[-1], Load):
             protect_loaded(slot, writes[-1])
-    log.warn(_NOT_FINITE.format(name) for name in writer.not_finite)
-    return report_of(plan, seed)
+    return report_of(plan, seed), writer.not_finite
 
 
 _NOT_FINITE = "{}: the checkpoint has NaN or infinite values for it; they were loaded as they are"
 
 
-def stream_keys(seed: Seed | None) -> Callable[[Slot], Callable[[Fill | Load], int]]:
-    """The keys that the writes to a tensor are drawn with: slot -> write -> key."""
-    named = keys_of(0 if seed is None else seed)  # torch's generators have no keys
-
-    def of(slot: Slot) -> Callable[[Fill | Load], int]:
-        def key(fill: Fill | Load) -> int:
-            if isinstance(fill.stream, int):
-                return fill.stream
-            assert fill.stream is None or isinstance(fill.stream, str)
-            return named(fill.stream or slot.path)
-
-        return key
-
-    return of
-
-
-def to_do(
-    plan: Plan,
-    tree: Tree,
-    on_meta: bool = False,
-    wanted: Callable[[Slot, list[Write]], bool] = lambda *_: True,
-) -> list[tuple[Slot, list[Write]]]:
-    """What is to be written, in order; everything that can be wrong is found before the first.
-
-    With `on_meta`, tensors need no memory yet.
-    """
-    slots = {slot.name: slot for slot in tree.slots}
-    files, found = Files(), []
-    for line in plan:
-        slot = slots.get(line.name)
-        if slot is None:
-            raise InitNameError(
-                f"the plan of {plan.model} has a tensor {line.name}, "
-                f"which {type(tree.root).__name__} has not.{did_you_mean(line.name, slots)}"
-            )
-        writes = line.carried_out
-        if writes and wanted(slot, writes):
-            with located(line.name):
-                _check_place(slot.tensor, line, on_meta)
-            check_writes(slot, writes)
-            with located(line.name):
-                found.append((slot, [ready(slot, w, files) for w in writes]))
-    return _in_order(found)
-
-
-def _planned(
-    plan: Plan, tree: Tree, wanted: Callable[[Slot, list[Write]], bool]
-) -> Iterator[tuple[Slot, list[Write]]]:
-    """What is to be written to the tensors that a plan was just made of."""
-    for slot in tree.slots:
-        line = plan.lines.get(slot.name)
-        writes = [] if line is None else line.carried_out
-        if line is not None and writes and wanted(slot, writes):
-            with located(line.name):
-                _check_place(slot.tensor, line, on_meta=False)
-            yield slot, writes
-
-
-def _in_order(found: Iterable[tuple[Slot, list[Write]]]) -> list[tuple[Slot, list[Write]]]:
-    # torch's generators draw in this order; a stable sort: within one rule, the model's order
-    return sorted(found, key=lambda item: item[1][0].order)
-
-
-def _check_place(tensor: Tensor, line: Line, on_meta: bool) -> None:
-    if tuple(tensor.shape) != line.shape:
-        raise InitError(
-            f"the plan is for the shape {list(line.shape)}, but it is {list(tensor.shape)}"
-        )
-    if tensor.is_meta and not on_meta and not is_keep(line.decisive):
-        raise InitError(
-            "this tensor is on the meta device and has no memory; "
-            "initium.materialize(model, plan=plan) gives it both"
-        )
-
-
-def ready(slot: Slot, write: Write, files: Files) -> Write:
-    """The write, checked, with a handle on its checkpoint.
-
-    Raises:
-        InitError: it cannot be carried out.
-    """
-    tensor = slot.tensor
-    if isinstance(write, Fill):
-        whole = tensor
-        if write.where is not None:  # to slice a DTensor would move its values
-            whole = write.where.of(torch.empty(tensor.shape, dtype=tensor.dtype, device="meta"))
-            check_memory(tensor)
-        check_tensor(whole, write.initializer)
-        return write
-    check_memory(tensor)
-    if isinstance(write, Capture):
-        if write.values is None or write.values.is_meta:
-            raise InitError(f"the plan has no values for it, which {write.source} computed")
-        return write
-    if write.entry is not None:
-        return write
-    # from a plan file, or of a model that was built on meta
-    entries = files.opened(write.recipe).entries
-    with located(write.checkpoint):
-        return replace(write, entry=rematch(entries, write.name, slot, write.adapters))
-
-
 def _note(
     plan: Plan,
-    todo: list[tuple[Slot, list[Write]]],
+    todo: ToDo,
     write_fill: Callable[..., None],
 ) -> Report:
     """Have the recorder that is on note the writes, as what user code does."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from initium.apply import announce, apply, apply_where, ranks_of, to_do
+from initium.apply import announce, apply, apply_where, ranks_of
 from initium.config import InitCfg
 from initium.errors import InitError, InitTypeError, listing
 from initium.here import unseen
@@ -20,6 +20,7 @@ from initium.record import Recorder, is_plain, recorded_by
 from initium.report import Report
 from initium.seeds import fresh_seed
 from initium.streams import Seed, check_seed
+from initium.todo import to_do
 from initium.tree import Slot, Tree, is_lazy
 from initium.writes import RULE, Write
 
@@ -262,10 +263,12 @@ def materialize(
 def _check_complete(plan: Plan, tree: Tree) -> None:
     """Raise where a tensor on `meta` would get memory but no values, and the plan did not say so."""
     said = any(finding.kind == "unwritten" for finding in plan.findings)
+    lines = {name: line for line in plan for name in (line.name, *line.aliases)}
     missing = []
     for slot in tree.slots:
         if slot.tensor.is_meta and not is_lazy(slot.tensor) and slot.tensor.numel():
-            written = slot.name in plan and (plan[slot.name].carried_out or said)
+            known = [lines[place.name] for place in slot.places() if place.name in lines]
+            written = known and (known[0].carried_out or said)
             missing += [] if written else [slot.name]
     if missing:
         raise InitError(

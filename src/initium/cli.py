@@ -55,24 +55,38 @@ def plan_command(
 def init_command(
     target: Target,
     config: Config,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The .safetensors file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="A .safetensors file, or a folder, written by any ranks."),
+    ],
     seed: SeedOption = None,
     rng: RngOption = "philox",
     strict: Strict = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a folder that is there.")] = False,
 ) -> None:
     """Initialise a model by a config and write its weights.
 
     Example: initium init model.py:build vit.yaml -o start.safetensors --seed 0
+
+    A folder is one of torch.distributed.checkpoint, with the plan in it; each rank writes its share:
+    torchrun --nproc-per-node 8 -m initium init model.py:build vit.yaml --out start --seed 0
     """
-    import initium
-    from initium.files import build_target, read_config, save_model
+    from initium.files import build_target, read_config
+    from initium.seeding import write_start
 
     with _errors():
-        model = build_target(target)
-        report = initium.initialize(model, read_config(config), seed=seed, rng=rng, strict=strict)
-        save_model(model, out)
-    typer.echo(report)
-    typer.echo(f"wrote {out}")
+        report = write_start(
+            lambda: build_target(target),
+            lambda: read_config(config),
+            out,
+            seed=seed,
+            rng=rng,
+            strict=strict,
+            force=force,
+        )
+    if report is not None:
+        typer.echo(report)
+        typer.echo(f"wrote {out}")
 
 
 Checkpoint = Annotated[str, typer.Argument(help="A file, folder or URL.")]
@@ -98,6 +112,46 @@ def inspect_command(
     with _errors():
         found = inspect_checkpoint(checkpoint, key=key)
         typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else found)
+
+
+@app.command("verify")
+def verify_command(
+    plan: Annotated[Path, typer.Argument(help="A plan that was saved as JSON.")],
+    checkpoint: Checkpoint,
+    everything: Annotated[bool, typer.Option("--all", help="Draw every tensor again.")] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many tensors are drawn again; else 20, or 5 %."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="In place of the plan's.")] = None,
+    key: KeyOption = None,
+    prefix: Annotated[str | None, typer.Option(help="Only keys that start so, without it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All that was found, as JSON.")] = False,
+) -> None:
+    """Say whether a checkpoint is the start that a plan describes: draw tensors again, and compare.
+
+    The exit code is 0 where all that was compared is the same, 1 where something differs, 2 where
+    it cannot be compared.
+
+    Example: initium verify plan.json start.safetensors --all
+    """
+    import json
+
+    from initium.checking import check_checkpoint
+    from initium.planning import Plan
+
+    with _errors():
+        found = check_checkpoint(
+            Plan.load(plan),
+            checkpoint,
+            sample=sample,
+            everything=everything,
+            seed=seed,
+            key=key,
+            prefix=prefix,
+        )
+    typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else found)
+    raise typer.Exit(0 if found.same else 1)
 
 
 @app.command("convert")
@@ -145,6 +199,53 @@ def demo_command(
 
     with _errors():
         demo(out)
+
+
+@app.command("simulate")
+def simulate_command(
+    target: Target,
+    config: Annotated[
+        Path | None, typer.Argument(help="The init_cfg; none: what the constructor writes.")
+    ] = None,
+    world: Annotated[int, typer.Option(help="The number of ranks.")] = 1,
+    mesh: Annotated[
+        str | None, typer.Option(help="dp=128,tp=8: names and sizes, in order; none: dp alone.")
+    ] = None,
+    rank: Annotated[int, typer.Option(help="The rank to look at.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the random streams.")] = 0,
+    draw: Annotated[int, typer.Option(min=0, help="How many shards are really drawn.")] = 3,
+    speed: Annotated[
+        float | None, typer.Option(help="Values a second of a rank; else as measured here.")
+    ] = None,
+    tp_plan: Annotated[
+        Path | None,
+        typer.Option(help="YAML: name patterns to colwise, rowwise, shard(dim), replicate."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All that was found, as JSON.")] = False,
+) -> None:
+    """Say what one rank of a cluster would hold, draw and need, without the cluster.
+
+    Example: initium simulate model.py:build --world 1024 --mesh dp=128,tp=8 --rank 17
+    """
+    import json
+
+    from initium.files import read_config
+    from initium.simulation import simulate
+    from initium.simulation.target import find_target
+
+    with _errors():
+        found = simulate(
+            find_target(target),
+            world=world,
+            mesh=mesh,
+            rank=rank,
+            init_cfg=None if config is None else read_config(config),
+            seed=seed,
+            draw=draw,
+            speed=speed,
+            tp_plan=None if tp_plan is None else read_config(tp_plan),
+        )
+        typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else found)
 
 
 class _errors:  # noqa: N801 (a context manager, read as a word)

@@ -34,7 +34,7 @@ class Ranks:
 
     def first(self, value: T) -> T:
         """The value that the first of the ranks has."""
-        known: dict[int, T] = self._gathered({_me(): value})
+        known: dict[int, T] = self.gathered({_me(): value})
         return known[min(known)]
 
     @contextmanager
@@ -49,7 +49,7 @@ class Ranks:
             yield
         except Exception as raised:
             error = raised
-        failed = self._gathered({} if error is None else {_me(): _text(error)})
+        failed = self.gathered({} if error is None else {_me(): _text(error)})
         if error is not None:
             raise error
         for rank, text in sorted(failed.items()):
@@ -65,12 +65,12 @@ class Ranks:
         Raises:
             InitError: on every rank, naming the first difference.
         """
-        holders = self._gathered({_me(): digest})
+        holders = self.gathered({_me(): digest})
         if len(set(holders.values())) < 2:
             return
         # each plan once, by the lowest rank that has it
         plans = {d: rank for rank, d in sorted(holders.items(), reverse=True)}
-        known = self._gathered({digest: dict(lines())})
+        known = self.gathered({digest: dict(lines())})
         one, other = sorted(plans.values())[:2]
         raise InitError(
             f"ranks {one} and {other} disagree, and nothing was written: "
@@ -78,7 +78,7 @@ class Ranks:
             "rank the same model, config and seed"
         )
 
-    def _gathered(self, mine: dict[Any, Any]) -> dict[Any, Any]:
+    def gathered(self, mine: dict[Any, Any]) -> dict[Any, Any]:
         """What all ranks know: along one dimension of the mesh after the other."""
         for group in self._groups:
             if dist.get_backend(group) == "fake":

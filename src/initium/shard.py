@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import product
+from itertools import product, zip_longest
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from initium.streams import Block
 
-# for each dimension (first, end, step), or None for all of it
+# for each dimension (first, end, step), or None for all of it; what is left out is all, too
 Slices = Sequence[tuple[int, int, int] | None]
 Run = tuple[int, int]  # the first index, and how many follow each other
 
@@ -140,8 +140,8 @@ def _cut(piece: Piece, part: Slices) -> Piece | None:
     """What a piece has of a part of the whole; None: nothing."""
     assert piece.block is not None
     inside, of, start, shape = [], [], [], []
-    sizes = zip(piece.block.of, piece.block.start, piece.block.shape, part, strict=True)
-    for size, first, n, cut in sizes:
+    block = piece.block
+    for size, first, n, cut in zip_longest(block.of, block.start, block.shape, part):
         begin, end, step = cut or (0, size, 1)
         # the indices j of the part whose element begin + j * step lies within [first, first + n)
         low = max(0, -((begin - first) // step))

@@ -122,6 +122,11 @@ class Tree:
                         yield Slot(join(name, local), path, module, local, buffers)
 
     @property
+    def named(self) -> dict[str, Slot]:
+        """The slots by every name that they have."""
+        return {place.name: slot for slot in self.slots for place in slot.places()}
+
+    @property
     def parameters(self) -> list[Slot]:
         """The slots of parameters."""
         return [slot for slot in self.slots if not slot.is_buffer]

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from initium.apply import ready, stream_keys
 from initium.checkpoint import Files, rematch
 from initium.digest import digest_of, same_bits
 from initium.errors import InitError, listing
@@ -18,6 +17,7 @@ from initium.planning import Plan, plan_of
 from initium.protection import protection_of
 from initium.shard import is_sharded, memory_of
 from initium.streams import Distribution, Normal, TruncNormal, Uniform, keys_of
+from initium.todo import ready, stream_keys
 from initium.tree import Slot, Tree, is_lazy
 from initium.writes import Capture, Fill, Line, Load, Write, is_keep
 from initium.writing import Target, Writer

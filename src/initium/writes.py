@@ -11,6 +11,7 @@ from torch import Tensor
 
 from initium.checkpoint import Adapter, Entry, Recipe
 from initium.initializers import Constant, Initializer, Keep
+from initium.streams import Whole
 
 # who wrote: the model's constructor, a declared rule, or user code within `init_weights`
 CONSTRUCTOR, RULE, USER_CODE = "constructor", "rule", "user code"
@@ -266,6 +267,11 @@ class Line:
         return (f"{kept}: " if kept else "") + ", ".join(said)
 
     @property
+    def as_one(self) -> bool:
+        """Whether its values are there only as one: a rank with a shard has them all for a moment."""
+        return any(isinstance(w, Capture) or _draws_as_one(w, self.shape) for w in self.carried_out)
+
+    @property
     def said(self) -> str:
         """All that decides about its values but the seed: as `what`, and what that leaves out."""
         digests = [w.digest for w in self.carried_out if isinstance(w, Capture)]
@@ -279,6 +285,12 @@ class Line:
     def elements(self) -> int:
         """The number of elements."""
         return math.prod(self.shape)
+
+
+def _draws_as_one(write: Write, shape: tuple[int, ...]) -> bool:
+    if not isinstance(write, Fill) or is_keep(write) or write.where is not None:
+        return False
+    return isinstance(write.initializer.draws(shape), Whole)
 
 
 @dataclass(frozen=True, slots=True)

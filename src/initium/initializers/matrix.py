@@ -25,8 +25,8 @@ class Orthogonal(Initializer):
     A tensor of more dimensions is the matrix (first dimension, all others). Uniform among such
     matrices: the QR decomposition of a normal one, signs fixed (Mezzadri, How to generate random
     matrices from the classical compact groups, Notices of the AMS 54, 2007). Computed in float32,
-    in float64 for float64 tensors. The decomposition is LAPACK's: another build of it may differ
-    in the last bits.
+    in float64 for float64 tensors. The decomposition is LAPACK's, on one thread, since its last
+    bits depend on their number; another build of it, or another processor, may differ in them, too.
 
     Args:
         gain: a factor on the matrix.
@@ -57,7 +57,8 @@ class Orthogonal(Initializer):
         def values(key: int, dtype: torch.dtype) -> Tensor:
             normal = torch.empty(rows, cols, dtype=dtype, device="cpu")
             streams.fill([Job(normal, key, streams.Normal(0, 1))])
-            q, r = torch.linalg.qr(normal if rows >= cols else normal.T)
+            with streams.one_thread():
+                q, r = torch.linalg.qr(normal if rows >= cols else normal.T)
             q *= torch.where(r.diagonal() < 0, -self.gain, self.gain)
             matrix: Tensor = (q if rows >= cols else q.T).reshape(tuple(shape))
             return matrix

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from initium.here import HERE
+from initium.planning.standing_in import StandIns
 from initium.record import (
     Recorder,
     adopt,
@@ -43,6 +44,7 @@ class UserCode:
         self._built = recorder is not None
         self.confirmed = False
         self._marked: list[Any] = []
+        self._stand_ins = StandIns()
         self._prior: dict[int, list[Slot]] | None = None
         if recorder is not None:
             planner.next_order = recorder.next_order  # type: ignore[method-assign]
@@ -66,6 +68,7 @@ class UserCode:
         """Run code, and add what it writes."""
         if self.recorder is None:
             self.recorder = self._new()
+            self._stand_ins.take(self.planner.tree)
         recorder = self.recorder
         before = recorder.by, recorder.info
         recorder.by, recorder.info = USER_CODE, info
@@ -136,7 +139,9 @@ class UserCode:
             return dict(writes)
         seed = self.planner.seed
         with recorder.off():
-            return {slot: finish(recorder, slot, noted, seed) for slot, noted in writes.items()}
+            done = {slot: finish(recorder, slot, noted, seed) for slot, noted in writes.items()}
+        self._stand_ins.check(done)
+        return done
 
     def born(self, slots: Mapping[Slot, Any]) -> list[Slot]:
         """The tensors whose memory was allocated while recording: nothing is in it yet."""
@@ -174,7 +179,10 @@ class UserCode:
             HERE.planner = outer
             for module in self._marked if not self.confirmed else ():
                 module._is_init = False
-            self._leave()
+            try:
+                self._leave()
+            finally:
+                self._stand_ins.leave()
 
     def _leave(self) -> None:
         recorder = self.recorder

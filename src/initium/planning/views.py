@@ -28,6 +28,11 @@ def explain(line: Line) -> str:
         f"  {i}. {f'{w.where} ' if w.where else ''}{w} — {w.source}: {_fate(line, w)}"
         for i, w in enumerate(line.writes, 1)
     ]
+    if line.as_one:
+        rows.append(
+            "  a rank that holds a shard computes all of the matrix, and takes its part"
+            f" ({line.elements():,} elements for a moment)"
+        )
     return "\n".join([head, *rows])
 
 

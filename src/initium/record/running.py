@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from initium.record.geometry import is_plain
 from initium.record.kinds import name_of
 from initium.record.random import is_default
 from initium.record.recorder import Recorder
+from initium.streams import one_thread
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -48,19 +48,8 @@ def _run(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
         return recorder.random.run(func, args, kwargs)
     if recorder.program is not None:
         return func(*args, **kwargs)
-    with _one_thread():
+    with one_thread():
         return func(*args, **kwargs)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The last bits of sums and decompositions depend on how many threads share them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _written(func: Any, args: Args, kwargs: Kwargs) -> list[Tensor]:

@@ -25,3 +25,4 @@ from initium.streams.torch_rng import Generators as Generators
 from initium.streams.torch_rng import check_rng as check_rng
 from initium.streams.torch_rng import fill_by_torch as fill_by_torch
 from initium.streams.whole import Whole as Whole
+from initium.streams.whole import one_thread as one_thread

@@ -59,8 +59,8 @@ def parameters(distribution: Distribution, dtype: torch.dtype) -> Parameters:
     Raises:
         InitRangeError: a RuntimeError; the dtype has no value within the bounds.
 
-    >>> parameters(Uniform(0.0, 1.0), torch.float32).numbers
-    (0.0, 1.0, 0.0, 0.9999999403953552)
+    >>> parameters(Uniform(-0.25, 0.5), torch.float32).numbers
+    (-0.25, 0.75, -0.25, 0.49999997019767...)
     """
     wide = dtype == torch.float64
     if isinstance(distribution, Normal):

@@ -1,0 +1,131 @@
+"""What is to be written to the tensors of a model; all that can be wrong is found here, before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from initium.checkpoint import Files, rematch
+from initium.errors import InitError, InitNameError, did_you_mean, located
+from initium.initializers import check_tensor
+from initium.planning import Plan
+from initium.protection import check_writes
+from initium.streams import Seed, check_memory, keys_of
+from initium.tree import Slot, Tree
+from initium.writes import Capture, Fill, Line, Load, Write, is_keep
+
+ToDo = list[tuple[Slot, list[Write]]]
+Wanted = Callable[[Slot, list[Write]], bool]
+
+
+def stream_keys(seed: Seed | None) -> Callable[[Slot], Callable[[Fill | Load], int]]:
+    """The keys that the writes to a tensor are drawn with: slot -> write -> key."""
+    named = keys_of(0 if seed is None else seed)  # torch's generators have no keys
+
+    def of(slot: Slot) -> Callable[[Fill | Load], int]:
+        def key(fill: Fill | Load) -> int:
+            if isinstance(fill.stream, int):
+                return fill.stream
+            assert fill.stream is None or isinstance(fill.stream, str)
+            return named(fill.stream or slot.path)
+
+        return key
+
+    return of
+
+
+def to_do(plan: Plan, tree: Tree, on_meta: bool = False, wanted: Wanted = lambda *_: True) -> ToDo:
+    """What is to be written, in order; everything that can be wrong is found before the first.
+
+    With `on_meta`, tensors need no memory yet.
+    """
+    files, found = Files(), []
+    for line in plan:
+        for slot in _slots(plan, line, tree):
+            writes = [_as_named(write, line, slot) for write in line.carried_out]
+            if writes and wanted(slot, writes):
+                with located(slot.name):
+                    _check_place(slot.tensor, line, on_meta)
+                check_writes(slot, writes)
+                with located(slot.name):
+                    found.append((slot, [ready(slot, w, files) for w in writes]))
+    return _in_order(found)
+
+
+def _slots(plan: Plan, line: Line, tree: Tree) -> list[Slot]:
+    """The tensor of a line; several where what was tied when it was planned is so no more."""
+    named = (tree.named.get(name) for name in (line.name, *line.aliases))
+    slots = list(dict.fromkeys(slot for slot in named if slot is not None))
+    if not slots:
+        raise InitNameError(
+            f"the plan of {plan.model} has a tensor {line.name}, "
+            f"which {type(tree.root).__name__} has not.{did_you_mean(line.name, tree.named)}"
+        )
+    return slots
+
+
+def _as_named(write: Write, line: Line, slot: Slot) -> Write:
+    """A write that draws from the tensor's own stream, which has the name that the plan knows."""
+    if isinstance(write, Fill) and write.stream is None and slot.path != line.path:
+        return replace(write, stream=line.path)
+    return write
+
+
+def just_planned(plan: Plan, tree: Tree, wanted: Wanted) -> ToDo:
+    """The same for a plan that was just made of this tree: what was checked then is fine."""
+    found = []
+    for slot in tree.slots:
+        line = plan.lines.get(slot.name)
+        writes = [] if line is None else line.carried_out
+        if line is not None and writes and wanted(slot, writes):
+            with located(line.name):
+                _check_place(slot.tensor, line, on_meta=False)
+            found.append((slot, writes))
+    return _in_order(found)
+
+
+def _in_order(found: ToDo) -> ToDo:
+    # torch's generators draw in this order; a stable sort: within one rule, the model's order
+    return sorted(found, key=lambda item: item[1][0].order)
+
+
+def _check_place(tensor: Tensor, line: Line, on_meta: bool) -> None:
+    if tuple(tensor.shape) != line.shape:
+        raise InitError(
+            f"the plan is for the shape {list(line.shape)}, but it is {list(tensor.shape)}"
+        )
+    if tensor.is_meta and not on_meta and not is_keep(line.decisive):
+        raise InitError(
+            "this tensor is on the meta device and has no memory; "
+            "initium.materialize(model, plan=plan) gives it both"
+        )
+
+
+def ready(slot: Slot, write: Write, files: Files) -> Write:
+    """The write, checked, with a handle on its checkpoint.
+
+    Raises:
+        InitError: it cannot be carried out.
+    """
+    tensor = slot.tensor
+    if isinstance(write, Fill):
+        whole = tensor
+        if write.where is not None:  # to slice a DTensor would move its values
+            whole = write.where.of(torch.empty(tensor.shape, dtype=tensor.dtype, device="meta"))
+            check_memory(tensor)
+        check_tensor(whole, write.initializer)
+        return write
+    check_memory(tensor)
+    if isinstance(write, Capture):
+        if write.values is None or write.values.is_meta:
+            raise InitError(f"the plan has no values for it, which {write.source} computed")
+        return write
+    if write.entry is not None:
+        return write
+    # from a plan file, or of a model that was built on meta
+    entries = files.opened(write.recipe).entries
+    with located(write.checkpoint):
+        return replace(write, entry=rematch(entries, write.name, slot, write.adapters))
