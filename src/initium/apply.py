@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from initium.cluster import Ranks
+from initium.cluster import Ranks, ranks_of
 from initium.config import InitCfg
 from initium.errors import InitError
 from initium.here import recorder_here, unseen
@@ -78,11 +78,6 @@ def apply_where(
             remember_plan(model, plan)
             return report
     return _note(plan, todo, recorder.write)
-
-
-def ranks_of(model: nn.Module) -> Ranks:
-    """The ranks that hold shards of a model."""
-    return Ranks(tensor for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
 
 
 def _agreed(plan: Plan, ranks: Ranks) -> Plan:

@@ -10,7 +10,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from initium.apply import announce, apply, apply_where, ranks_of
+from initium.apply import announce, apply, apply_where
+from initium.cluster import ranks_of
 from initium.config import InitCfg
 from initium.errors import InitError, InitTypeError, listing
 from initium.here import unseen

@@ -5,10 +5,12 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, TypeVar
 
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from initium.errors import InitError
 from initium.shard import is_sharded
@@ -17,17 +19,14 @@ T = TypeVar("T")
 
 
 class Ranks:
-    """The ranks that hold shards of the same tensors. Without such tensors, this process alone.
+    """The ranks that hold a model together. Without process groups, this process alone.
 
     Args:
-        tensors: of a model, in the same order on every rank.
+        groups: of processes, in the same order on every rank.
     """
 
-    def __init__(self, tensors: Iterable[Tensor]) -> None:
-        self._groups: dict[Any, None] = {}
-        for mesh in dict.fromkeys(t.device_mesh for t in tensors if is_sharded(t)):  # type: ignore[attr-defined]
-            if mesh.get_coordinate() is not None:
-                self._groups.update(dict.fromkeys(mesh.get_all_groups()))
+    def __init__(self, groups: Iterable[Any]) -> None:
+        self._groups = dict.fromkeys(groups)
 
     def __bool__(self) -> bool:
         return bool(self._groups)
@@ -87,6 +86,21 @@ class Ranks:
             dist.all_gather_object(found, mine, group)
             mine = {key: value for known in reversed(found) for key, value in known.items()}
         return mine
+
+
+def ranks_of(model: nn.Module) -> Ranks:
+    """The ranks that hold shards of a model's tensors, or its replicas in data parallel."""
+    wrapped = (m.process_group for m in model.modules() if isinstance(m, DistributedDataParallel))
+    tensors = chain(model.parameters(), model.buffers())
+    return Ranks([*wrapped, *dict.fromkeys(g for tensor in tensors for g in groups_of(tensor))])
+
+
+def groups_of(tensor: Tensor) -> list[Any]:
+    """The process groups over which a tensor is spread."""
+    if not is_sharded(tensor):
+        return []
+    mesh = tensor.device_mesh  # type: ignore[attr-defined]
+    return [] if mesh.get_coordinate() is None else list(mesh.get_all_groups())
 
 
 def _me() -> int:

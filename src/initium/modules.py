@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from initium.apply import announce, apply_where, ranks_of
+from initium.apply import announce, apply_where
+from initium.cluster import ranks_of
 from initium.errors import InitWarning
 from initium.here import HERE, recorder_here, unseen
 from initium.planning import Declaring, Planner, include, remember

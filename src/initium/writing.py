@@ -11,7 +11,7 @@ from torch.autograd.graph import increment_version
 
 from initium import streams
 from initium.checkpoint import Work
-from initium.cluster import Ranks
+from initium.cluster import Ranks, groups_of
 from initium.errors import located
 from initium.here import recorder_here
 from initium.initializers import Chain, Initializer
@@ -145,7 +145,7 @@ def fill_tensor(
     if streams.has_memory(tensor):
         key = key_from(generator, "cpu" if generator is None else generator.device)
         if is_sharded(tensor):  # each rank has drawn one
-            key = Ranks([tensor]).first(key)
+            key = Ranks(groups_of(tensor)).first(key)
         write_fill(tensor, initializer, key)
 
 
