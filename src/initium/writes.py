@@ -181,6 +181,9 @@ def surviving(writes: Iterable[Write]) -> list[Write]:
     The last one wins. A declared constant that repeats the one before changes nothing, so the first
     keeps the credit. `Keep` undoes what was declared before it, not what the constructor wrote.
     """
+    writes = list(writes)
+    if len(writes) == 1:
+        return writes
     left: list[Write] = []
     constructed: list[Write] = []
     for write in writes:
