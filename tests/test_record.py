@@ -214,6 +214,21 @@ def test_a_read_gives_the_values_that_the_tensor_will_have():
     assert torch.equal(twin.w, model.w)
 
 
+def test_what_is_printed_has_its_values():
+    shown = []
+
+    class Prints(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.empty(3))
+            nn.init.constant_(self.w, 4)
+            shown.append(repr(self.w.detach()))
+            shown.append(f"{self.w[0]:.1f}")
+
+    assert initium.build(Prints).w.tolist() == [4, 4, 4]
+    assert shown == ["tensor([4., 4., 4.])", "4.0"]
+
+
 def test_copies_of_one_drawing_stay_equal():
     encoder = build(
         lambda: nn.TransformerEncoder(

@@ -16,7 +16,7 @@ from initium.apply import announce, apply_where
 from initium.cluster import ranks_of
 from initium.errors import InitWarning
 from initium.here import HERE, recorder_here, unseen
-from initium.planning import Declaring, Planner, include, remember
+from initium.planning import Declaring, Planner, declare, include, remember
 from initium.report import Report, log
 from initium.streams import Seed
 from initium.tree import is_model_wrapper as is_model_wrapper
@@ -85,8 +85,7 @@ class BaseModule(Declaring, nn.Module, metaclass=ABCMeta):
             InitError: something declared cannot be carried out; the model is as it was.
         """
         if self._is_init:
-            message = f"init_weights of {type(self).__name__} has been called more than once."
-            warnings.warn(message, InitWarning, stacklevel=2)
+            _again(self)
             return None
         _, report = _planned(self, lambda p: include(p, self), seed, rng, strict, cover)
         return report
@@ -97,6 +96,27 @@ class BaseModule(Declaring, nn.Module, metaclass=ABCMeta):
     def __repr__(self) -> str:
         text = super().__repr__()
         return f"{text}\ninit_cfg={self.init_cfg}" if self.init_cfg else text
+
+
+def init_declared(
+    model: nn.Module,
+    *,
+    seed: Seed | None = None,
+    rng: str = "philox",
+    strict: bool = False,
+    cover: str | None = None,
+) -> Report | None:
+    """Carry out what a model of any kind declares, as `BaseModule.init_weights` does for its own."""
+    if getattr(model, "_is_init", False):
+        _again(model)
+        return None
+    _, report = _planned(model, lambda p: declare(p, model), seed, rng, strict, cover)
+    return report
+
+
+def _again(model: nn.Module) -> None:
+    message = f"init_weights of {type(model).__name__} has been called more than once."
+    warnings.warn(message, InitWarning, stacklevel=3)
 
 
 def _recorded(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -123,7 +143,7 @@ def _recorded(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _planned(
-    module: BaseModule,
+    module: nn.Module,
     add: Callable[[Planner], Any],
     seed: Seed | None = None,
     rng: str = "philox",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from initium.streams import Seed
 from initium.tree import join
 
 
-class Declaring:
+class Declaring(metaclass=ABCMeta):
     """What a module has whose `init_cfg` takes part in a plan; `BaseModule` is the one to use."""
 
     init_cfg: Any

@@ -137,7 +137,10 @@ def _line(line: Line, name: str, path: str, aliases: Iterable[str]) -> Line:
 def _as_before(write: Write, old: str, new: str) -> Write:
     """A write that draws goes on drawing the stream that it draws in the whole model."""
     if isinstance(write, Load) and write.random and old != new:
-        raise InitError("an adapter draws")
+        raise InitError(
+            f"{old}: an adapter draws values for it, by its name in the whole model; select a part by "
+            "a module that keeps the names of the whole"
+        )
     if not isinstance(write, Fill) or not write.initializer.random:
         return write
     if write.stream is None:

@@ -31,7 +31,7 @@ ESCAPES: dict[Any, str] = {
     Tensor.__reduce_ex__: "pickle",
 }
 # The memory is read, without an operation that could be seen.
-READS = frozenset((Tensor.tolist, Tensor.__deepcopy__))
+READS = frozenset((Tensor.tolist, Tensor.__deepcopy__, Tensor.__repr__))
 
 
 @contextmanager
