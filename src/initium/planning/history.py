@@ -52,6 +52,13 @@ def plan_of(model: nn.Module) -> Plan:
     return _PLANS[model]
 
 
+def planned_within(model: nn.Module) -> list[nn.Module]:
+    """The modules of a model that have a plan; of nested ones the outermost."""
+    if model in _PLANS:
+        return [model]
+    return [found for child in model.children() for found in planned_within(child)]
+
+
 def _closed(line: Line) -> Line:
     """Without handles on checkpoints, which would keep them in memory."""
     if not any(isinstance(write, Load) for write in line.writes):

@@ -1,0 +1,59 @@
+"""The scripts in `examples/` run as they stand, and print what they should."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+LOSS = re.compile(r"loss:? (\d+\.\d+)")
+
+
+def run(name, folder, processes=0):
+    command = [sys.executable]
+    if processes:
+        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, str(EXAMPLES / name)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=env,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr  # MMEngine logs to the one, the others print to the other
+
+
+@pytest.mark.parametrize(
+    ("name", "needs"),
+    [
+        ("single.py", None),
+        ("lightning_fit.py", "lightning"),
+        ("trainer.py", "accelerate"),
+        ("mmengine_runner.py", "cv2"),
+    ],
+)
+def test_it_runs(name, needs, tmp_path):
+    if needs is not None:
+        pytest.importorskip(needs)
+    out = run(name, tmp_path)
+    losses = [float(text) for text in LOSS.findall(out)]
+    assert losses
+    assert losses[-1] <= losses[0]
+
+
+@pytest.mark.parametrize("name", ["ddp.py", "sharded.py"])
+def test_any_number_of_processes_has_the_same_start(name, tmp_path):
+    one, two = (LOSS.findall(run(name, tmp_path, processes)) for processes in (1, 2))
+    assert len(one) == 3
+    assert float(one[-1]) < float(one[0])
+    assert [float(x) for x in one] == pytest.approx([float(x) for x in two], abs=2e-4)
+
+
+def test_data_parallel_is_the_single_process(tmp_path):
+    assert LOSS.findall(run("ddp.py", tmp_path, 2)) == LOSS.findall(run("single.py", tmp_path))
