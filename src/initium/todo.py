@@ -69,9 +69,9 @@ def _slots(plan: Plan, line: Line, tree: Tree) -> list[Slot]:
 
 def _as_named(write: Write, line: Line, slot: Slot) -> Write:
     """A write that draws from the tensor's own stream, which has the name that the plan knows."""
-    if isinstance(write, Fill) and write.stream is None and slot.path != line.path:
-        return replace(write, stream=line.path)
-    return write
+    if isinstance(write, Capture) or write.stream is not None or slot.path == line.path:
+        return write
+    return replace(write, stream=line.path)
 
 
 def just_planned(plan: Plan, tree: Tree, wanted: Wanted) -> ToDo:

@@ -133,7 +133,7 @@ class _Checker:
         try:
             entries = self.files.opened(load.recipe).entries
             entry = rematch(entries, load.name, slot, load.adapters)
-            read = entry.read(self.key(slot.path)).to(slot.tensor)
+            read = entry.read(self.key(load.stream or slot.path)).to(slot.tensor)
         except InitError as error:
             yield f"it cannot be compared with what was loaded: {error}"
             return

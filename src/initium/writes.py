@@ -95,6 +95,8 @@ class Load:
         name: of the tensor, as the recipe names it.
         origin: where it lies, and what is done to it: `vit.safetensors: backbone.pos_embed`.
         adapters: that make its shape fit.
+        stream: where an adapter draws, whose random stream: None: the tensor's own; another name,
+            where the plan is that of a part of the model.
         entry: a handle on it, once the checkpoint is open.
     """
 
@@ -106,6 +108,7 @@ class Load:
     origin: str
     adapters: tuple[Adapter, ...] = ()
     by: str = RULE
+    stream: str | None = None
     entry: Entry | None = field(default=None, compare=False, repr=False)
 
     def closed(self) -> Load:
@@ -119,6 +122,7 @@ class Load:
             self.origin,
             self.adapters,
             self.by,
+            self.stream,
         )
 
     @property
@@ -136,13 +140,9 @@ class Load:
         """All of the tensor."""
         return None
 
-    @property
-    def stream(self) -> None:
-        """Where an adapter draws, it draws from the tensor's own stream."""
-        return None
-
     def __str__(self) -> str:
-        return f"Pretrained({self.origin})"
+        stream = f" as {self.stream}" if self.random and self.stream else ""
+        return f"Pretrained({self.origin}){stream}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +226,7 @@ class Line:
         dtype: of the tensor, without `torch.`.
         aliases: other names of the same tensor.
         writes: every write that mentions it, in the order of precedence.
+        persistent: whether it is in the model's state dict; some buffers are not.
     """
 
     name: str
@@ -234,6 +235,7 @@ class Line:
     dtype: str
     aliases: tuple[str, ...] = ()
     writes: tuple[Write, ...] = ()
+    persistent: bool = True
 
     @property
     def carried_out(self) -> list[Write]:

@@ -246,6 +246,9 @@ def _line(slot: Slot, writes: list[Write]) -> Line:
         dtype=str(tensor.dtype).removeprefix("torch."),
         aliases=tuple(alias.name for alias in slot.aliases),
         writes=tuple(writes),
+        persistent=any(
+            place.local not in place.owner._non_persistent_buffers_set for place in slot.places()
+        ),
     )
 
 

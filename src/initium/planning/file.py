@@ -65,6 +65,7 @@ def to_dict(plan: Mapping[str, Any]) -> dict[str, Any]:
                 "dtype": line.dtype,
                 "aliases": list(line.aliases),
                 "writes": [_write_to_dict(write) for write in line.writes],
+                **({} if line.persistent else {"persistent": False}),
             }
             for line in plan["lines"].values()
         ],
@@ -83,6 +84,7 @@ def from_dict(data: dict[str, Any]) -> dict[str, Any]:
             dtype=line["dtype"],
             aliases=tuple(line["aliases"]),
             writes=tuple(map(_write_from_dict, line["writes"])),
+            persistent=line.get("persistent", True),
         )
         for line in data["lines"]
     ]

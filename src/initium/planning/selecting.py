@@ -9,7 +9,7 @@ from torch import nn
 
 from initium.errors import InitError, InitKeyError, InitTypeError, did_you_mean
 from initium.tree import Slot, Tree, join
-from initium.writes import Fill, Line, Load, Write
+from initium.writes import Capture, Fill, Line, Load, Write
 
 Names = str | Mapping[str, str] | nn.Module
 
@@ -136,12 +136,9 @@ def _line(line: Line, name: str, path: str, aliases: Iterable[str]) -> Line:
 
 def _as_before(write: Write, old: str, new: str) -> Write:
     """A write that draws goes on drawing the stream that it draws in the whole model."""
-    if isinstance(write, Load) and write.random and old != new:
-        raise InitError(
-            f"{old}: an adapter draws values for it, by its name in the whole model; select a part by "
-            "a module that keeps the names of the whole"
-        )
-    if not isinstance(write, Fill) or not write.initializer.random:
+    random = isinstance(write, Load) and write.random
+    random |= isinstance(write, Fill) and write.initializer.random
+    if isinstance(write, Capture) or not random:
         return write
     if write.stream is None:
         return write if old == new else replace(write, stream=old)
