@@ -63,6 +63,40 @@ def test_init_writes_the_same_file_for_the_same_seed(here):
     assert torch.equal(a["0.weight"], model[0].weight)
 
 
+def test_plan_without_a_config_shows_the_constructor(here):
+    done = run("plan", "net.py:build", "--seed", 3, "--json")
+    assert done.exit_code == 0
+    lines = {line["name"]: line for line in json.loads(done.stdout)["lines"]}
+    assert lines["0.weight"]["writes"][-1]["initializer"]["type"] == "Uniform"
+    assert json.loads(done.stdout)["seed"] == 3
+
+
+def test_plan_of_torchs_generators_is_as_before(here):
+    done = run("plan", "net.py:build", "c.yaml", "--seed", 3, "--rng", "torch", "-o", "p.json")
+    assert done.exit_code == 0
+    assert initium.Plan.load("p.json").rng == "torch"
+
+
+def test_explain_names_every_write_and_the_winner(here):
+    run("plan", "net.py:build", "c.yaml", "--seed", 3, "-o", "plan.json")
+    done = run("explain", "plan.json", "0.weight", "0.bias")
+    assert done.exit_code == 0
+    assert "1. Uniform" in done.stdout and "beaten by init_cfg of Sequential, rule 1" in done.stdout
+    assert "0.bias - [3] float32" in done.stdout
+    done = run("explain", "plan.json", "0.wieght")
+    assert done.exit_code == 2 and "Did you mean '0.weight'" in done.stderr
+
+
+def test_diff_has_an_exit_code(here):
+    run("plan", "net.py:build", "c.yaml", "--seed", 3, "-o", "a.json")
+    run("plan", "net.py:build", "--seed", 3, "-o", "b.json")
+    same, other = run("diff", "a.json", "a.json"), run("diff", "a.json", "b.json")
+    assert (same.exit_code, same.stdout) == (0, "")
+    assert other.exit_code == 1
+    assert "- 0.weight" in other.stdout and "+ 0.weight" in other.stdout
+    assert run("diff", "a.json", "nothing.json").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("target", "config", "message"),
     [
