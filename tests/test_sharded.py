@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.placement_types import _StridedShard
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import initium
@@ -295,3 +296,14 @@ def test_a_nan_in_a_shard_is_warned_of(mesh, tmp_path):
         return
     with pytest.warns(InitWarning, match=r"rows\.weight: the checkpoint has NaN"):
         initium.initialize(model, rule)
+
+
+def test_a_strided_shard_that_is_cut_again_is_refused(mesh):
+    strided = [_StridedShard(0, split_factor=2)] * 2
+    model = nn.Linear(4, 64, bias=False)
+    spread = distribute_tensor(model.weight.detach(), mesh, strided, src_data_rank=None)
+    model.weight = nn.Parameter(spread)
+    before = memory_of(model.weight).clone()
+    with pytest.raises(InitError, match="weight: its placements .* cut a strided shard once more"):
+        initium.initialize(model, dict(type="Normal", layer="Linear"))
+    assert torch.equal(memory_of(model.weight), before)

@@ -4,44 +4,82 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from initium.errors import InitError, InitFileNotFoundError, InitTypeError, did_you_mean
+from initium.positions import numbered_rules, place_of
+
+SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 
 
 def read_config(path: str | Path) -> Any:
-    """The `init_cfg` in a YAML or JSON file.
+    """The `init_cfg` in a YAML, JSON or TOML file: rules that know their file and line.
+
+    The file is a list of rules, one rule, or a table with `init_cfg` (TOML has no other way for a
+    list); a `$schema` in it is left out. What is returned equals plain dicts and lists.
+
+    Args:
+        path: a file; one that ends neither in .json nor in .toml is read as YAML.
 
     Raises:
         InitFileNotFoundError: a FileNotFoundError; there is no such file.
-        InitError: the file is not YAML, or not JSON.
+        InitError: with file and line: the file cannot be read, or holds a key twice.
     """
-    import yaml
+    from initium.reading import from_json, from_toml, from_yaml
 
     path = Path(path)
     if not path.is_file():
         raise InitFileNotFoundError(f"there is no config file {path}")
-    text = path.read_text(encoding="utf-8")
+    readers = {".json": from_json, ".toml": from_toml}
+    name = _shown(path)
     try:
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise InitError(f"cannot read the config {path}: {error}") from error
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InitError(f"cannot read the config {name}: it is no UTF-8 text: {error}") from error
+    return numbered_rules(unwrapped(readers.get(path.suffix.lower(), from_yaml)(text, name), name))
 
 
-def build_target(target: str) -> nn.Module:
-    """The model that `package.module:callable` or `file.py:callable` makes, called without arguments.
+def unwrapped(cfg: Any, where: str) -> Any:
+    """The rules in a table `{"init_cfg": rules}`; anything else as it is.
 
     Raises:
-        InitError: there is no such module, callable, or what it makes is no `nn.Module`.
+        InitError: the table has other keys, too.
 
-    >>> build_target("torch.nn:Identity")
-    Identity()
+    >>> unwrapped({"$schema": "init.json", "init_cfg": [], "x-mine": 3}, "a.yaml")
+    []
+    """
+    if not isinstance(cfg, Mapping) or "init_cfg" not in cfg or {"type", "preset"} & set(cfg):
+        return cfg
+    for key in cfg:
+        if key not in ("$schema", "init_cfg") and not str(key).startswith("x-"):
+            place = place_of(cfg)
+            raise InitError(
+                f"{place.at(key) if place else where}: unknown key {key!r} beside 'init_cfg'."
+                f"{did_you_mean(str(key), ('$schema', 'init_cfg'))} Allowed: $schema, init_cfg, and "
+                "keys that start with x-, for your own anchors and notes"
+            )
+    return cfg["init_cfg"]
+
+
+def _shown(path: Path) -> str:
+    """A path as people know it: as given, or seen from the working directory."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def find_target(target: str) -> Callable[..., Any]:
+    """The callable that `package.module:callable` or `file.py:callable` means.
+
+    Raises:
+        InitError: there is no such module or callable.
+
+    >>> find_target("torch.nn:Identity").__name__
+    'Identity'
     """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
@@ -49,15 +87,53 @@ def build_target(target: str) -> nn.Module:
             f"TARGET must be package.module:callable or file.py:callable, but got {target!r}"
         )
     module = _from_file(Path(place)) if place.endswith(".py") else _import(place)
-    factory: Callable[[], Any] | None = getattr(module, name, None)
+    factory: Callable[..., Any] | None = getattr(module, name, None)
     if not callable(factory):
         raise InitError(f"{place} has no callable {name!r}.{did_you_mean(name, dir(module))}")
-    model = factory()
-    if not isinstance(model, nn.Module):
-        raise InitTypeError(
-            f"{target} must make a torch.nn.Module, but made a {type(model).__name__}"
-        )
-    return model
+    return factory
+
+
+def model_factory(target: str) -> Callable[[], nn.Module]:
+    """What makes the model of a target: its callable, which must return an `nn.Module`.
+
+    The module that holds it is imported here, not when the model is made, which may be recorded.
+
+    Raises:
+        InitError: as in `find_target`; what is returned raises one where no model is made.
+    """
+    factory = find_target(target)
+
+    def make() -> nn.Module:
+        model = factory()
+        if not isinstance(model, nn.Module):
+            raise InitTypeError(
+                f"{target} must make a torch.nn.Module, but made a {type(model).__name__}"
+            )
+        return model
+
+    return make
+
+
+def build_target(target: str) -> nn.Module:
+    """The model that a target makes, called without arguments.
+
+    Raises:
+        InitError: as in `model_factory`.
+
+    >>> build_target("torch.nn:Identity")
+    Identity()
+    """
+    return model_factory(target)()
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import modules, or `.py` files, for what they register.
+
+    Raises:
+        InitError: there is no such module.
+    """
+    for name in names:
+        _from_file(Path(name)) if name.endswith(".py") else _import(name)
 
 
 def _import(name: str) -> Any:

@@ -47,6 +47,13 @@ def check_memory(tensor: Tensor) -> None:
             f"its placements are {tensor.placements}, so that its values are the sums of what "  # type: ignore[attr-defined]
             "several ranks hold; redistribute it to Shard or Replicate first"
         )
+    strided = [p.dim for p in getattr(tensor, "placements", ()) if hasattr(p, "split_factor")]
+    if len(strided) > len(set(strided)):
+        raise InitRangeError(
+            f"its placements {tensor.placements} cut a strided shard once more along the same "  # type: ignore[attr-defined]
+            "dimension, of which torch does not know which elements are where; shard it along "
+            "another dimension (shard_placement_fn of fully_shard)"
+        )
     if tensor.is_quantized or tensor.layout != torch.strided:
         raise InitRangeError(f"a {tensor.layout} tensor of {tensor.dtype} cannot be initialized")
     if _overlaps(tensor):
