@@ -336,6 +336,8 @@ def test_a_tensor_that_ranks_hold_terms_of_is_refused_before_the_first_write(pro
     mesh = init_device_mesh("cpu", (1,))
     model[1].weight = nn.Parameter(DTensor.from_local(torch.ones(2, 2), mesh, [Partial()]))
     before = model[0].weight.clone()
-    with pytest.raises(initium.InitError, match=r"1\.weight: its placements are .* redistribute it"):
+    with pytest.raises(
+        initium.InitError, match=r"1\.weight: its placements are .* redistribute it"
+    ):
         initium.initialize(model, ONES)
     assert torch.equal(model[0].weight, before)

@@ -373,3 +373,9 @@ def test_a_plan_file_holds_what_a_users_initializer_wrote(tmp_path):
     (tmp_path / "p.values.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="keep both files together"):
         Plan.load(tmp_path / "p.json")
+
+
+def test_a_report_is_a_sequence_of_entries_by_name():
+    report = initium.initialize(nn.Linear(2, 2), dict(type="Normal", layer="Linear"), seed=0)
+    assert [entry.name for entry in report] == ["weight", "bias"]
+    assert len(report) == 2 and report["bias"].kind == "filled"

@@ -399,6 +399,16 @@ def test_materialize_with_another_seed_or_plan(tmp_path):
     assert same(state(other), state(build(make, seed=1)))
 
 
+def test_keep_has_nothing_to_keep_on_meta():
+    model = nn.Linear(2, 2, device="meta")
+    rules = [dict(type="Keep", name="weight"), dict(type="Constant", name="bias", val=1)]
+    with pytest.raises(
+        initium.InitError, match="the plan says nothing of 1 tensors on meta.*: weight"
+    ):
+        initium.materialize(model, plan=initium.plan(model, rules))
+    assert model.weight.is_meta
+
+
 def test_materialize_refuses_what_would_be_uninitialised_memory():
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))

@@ -304,6 +304,6 @@ def test_a_strided_shard_that_is_cut_again_is_refused(mesh):
     spread = distribute_tensor(model.weight.detach(), mesh, strided, src_data_rank=None)
     model.weight = nn.Parameter(spread)
     before = memory_of(model.weight).clone()
-    with pytest.raises(InitError, match="weight: its placements .* cut a strided shard once more"):
+    with pytest.raises(InitError, match=r"weight: its placements .* cut a strided shard once more"):
         initium.initialize(model, dict(type="Normal", layer="Linear"))
     assert torch.equal(memory_of(model.weight), before)

@@ -4,7 +4,6 @@ from initium import init as init
 from initium.apply import apply as apply
 from initium.apply import initialize as initialize
 from initium.building import build as build
-from initium.building import materialize as materialize
 from initium.building import recording as recording
 from initium.checkpoint import CHECKPOINT_ADAPTERS as CHECKPOINT_ADAPTERS
 from initium.checkpoint import CHECKPOINT_CONVERTERS as CHECKPOINT_CONVERTERS
@@ -13,6 +12,7 @@ from initium.checkpoint import convert_checkpoint as convert_checkpoint
 from initium.checkpoint import inspect_checkpoint as inspect_checkpoint
 from initium.errors import InitError as InitError
 from initium.errors import InitWarning as InitWarning
+from initium.files import read_config as read_config
 from initium.functional import BaseInit as BaseInit
 from initium.functional import Caffe2XavierInit as Caffe2XavierInit
 from initium.functional import ConstantInit as ConstantInit
@@ -22,6 +22,7 @@ from initium.functional import NormalInit as NormalInit
 from initium.functional import PretrainedInit as PretrainedInit
 from initium.functional import TruncNormalInit as TruncNormalInit
 from initium.functional import UniformInit as UniformInit
+from initium.functional import VarianceScalingInit as VarianceScalingInit
 from initium.functional import XavierInit as XavierInit
 from initium.functional import bias_init_with_prob as bias_init_with_prob
 from initium.functional import c2_msra_fill as c2_msra_fill
@@ -34,6 +35,7 @@ from initium.functional import trunc_normal_init as trunc_normal_init
 from initium.functional import uniform_init as uniform_init
 from initium.functional import update_init_info as update_init_info
 from initium.functional import xavier_init as xavier_init
+from initium.materializing import materialize as materialize
 from initium.modules import BaseModule as BaseModule
 from initium.modules import ModuleDict as ModuleDict
 from initium.modules import ModuleList as ModuleList
@@ -41,6 +43,7 @@ from initium.modules import Sequential as Sequential
 from initium.planning import Plan as Plan
 from initium.planning import plan as plan
 from initium.planning import plan_of as plan_of
+from initium.presets import PRESETS as PRESETS
 from initium.protection import protect as protect
 from initium.protection import unprotect as unprotect
 from initium.registry import WEIGHT_INITIALIZERS as WEIGHT_INITIALIZERS

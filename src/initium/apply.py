@@ -18,8 +18,9 @@ from initium.report import Entry as Happened
 from initium.report import Report, log
 from initium.report.progress import progress
 from initium.seeds import drawn_seed, fresh_seed
+from initium.shard import memory_of
 from initium.streams import Generators, Seed
-from initium.todo import ToDo, Wanted, just_planned, ready, stream_keys, to_do  # noqa: F401
+from initium.todo import ToDo, Wanted, just_planned, stream_keys, to_do
 from initium.tree import Tree
 from initium.writes import CONSTRUCTOR, USER_CODE, Capture, Fill, Line, Load, Write, is_keep
 from initium.writing import Target, Writer, given
@@ -63,29 +64,39 @@ def apply_where(
     recorder = recorder_here()
     with unseen():
         ranks = ranks_of(model if tree is None else tree.root)
+        noted = recorder is not None  # then memory is asked for later
         with ranks.together():
             if tree is None:
-                todo = to_do(plan, Tree(model), wanted=wanted)
+                todo = to_do(plan, Tree(model), on_meta=noted, wanted=wanted)
             else:
-                todo = just_planned(plan, tree, wanted)
+                todo = just_planned(plan, tree, on_meta=noted, wanted=wanted)
         if recorder is None:
-            plan = _agreed(plan, ranks)
-            with ranks.together():
-                report, not_finite = _carry_out(plan, todo)
-            if any(isinstance(writes[-1], Load) for _, writes in todo):
-                # the rank that shows warnings may have seen only its own shards
-                log.warn(_NOT_FINITE.format(name) for name in ranks.gathered(not_finite))
-            remember_plan(model, plan)
-            return report
+            return carry_out(agreed(plan, ranks), model, todo, ranks)
     return _note(plan, todo, recorder.write)
 
 
-def _agreed(plan: Plan, ranks: Ranks) -> Plan:
-    """The plan with a seed, once it is known that all ranks have the same."""
+def carry_out(plan: Plan, model: nn.Module, todo: ToDo, ranks: Ranks) -> Report:
+    """Write what is to be done by a plan that the ranks have agreed on; what has happened."""
+    with ranks.together():
+        not_finite = _write(plan, todo)
+    with ranks.together():
+        if any(isinstance(writes[-1], Load) for _, writes in todo):
+            # the rank that shows warnings may have seen only its own shards
+            log.warn(NOT_FINITE.format(name) for name in ranks.gathered(not_finite))
+    remember_plan(model, plan)
+    return report_of(plan, plan.seed)
+
+
+def agreed(plan: Plan, ranks: Ranks) -> Plan:
+    """The plan with a seed, once it is known that all ranks have the same.
+
+    Raises:
+        InitError: they have not; on every rank.
+    """
     if plan.seed is None and plan.rng != "torch":
         plan = replace(plan, seed=ranks.first(drawn_seed()) if ranks else fresh_seed())
     if ranks:
-        if plan.rng == "torch":
+        if plan.rng == "torch" and ranks.hold_shards:
             raise InitError(
                 "rng='torch' draws whole tensors, of which this rank holds a part; leave rng out, "
                 "or initialize the model before it is sharded"
@@ -94,24 +105,24 @@ def _agreed(plan: Plan, ranks: Ranks) -> Plan:
     return plan
 
 
-def _carry_out(plan: Plan, todo: ToDo) -> tuple[Report, dict[str, None]]:
-    """What has happened, and which tensors got NaN or infinite values from a checkpoint."""
-    seed, generators = plan.seed, None
+def _write(plan: Plan, todo: ToDo) -> dict[str, None]:
+    """Write; the names of the tensors that got NaN or infinite values from a checkpoint."""
+    generators = None
     if plan.rng == "torch":
-        assert seed is None or isinstance(seed, int)  # the plan has seen to it
-        generators = Generators(seed)
-    with progress(f"initializing {plan.model}", sum(s.tensor.numel() for s, _ in todo)) as advance:
-        key = stream_keys(seed)
-        targets = (Target(s.name, s.tensor, writes, key(s)) for s, writes in todo)
+        assert plan.seed is None or isinstance(plan.seed, int)  # the plan has seen to it
+        generators = Generators(plan.seed)
+    total = sum(memory_of(slot.tensor).numel() for slot, _ in todo)
+    with progress(f"initializing {plan.model}", total) as advance:
+        key = stream_keys(plan.seed)
         writer = Writer(generators, advance)
-        writer.write(targets)
+        writer.write(Target(s.name, s.tensor, writes, key(s)) for s, writes in todo)
     for slot, writes in todo:
         if isinstance(writes[-1], Load):
             protect_loaded(slot, writes[-1])
-    return report_of(plan, seed), writer.not_finite
+    return writer.not_finite
 
 
-_NOT_FINITE = "{}: the checkpoint has NaN or infinite values for it; they were loaded as they are"
+NOT_FINITE = "{}: the checkpoint has NaN or infinite values for it; they were loaded as they are"
 
 
 def _note(
@@ -205,7 +216,8 @@ def initialize(
 
 def start(plan: Plan, model: nn.Module, tree: Tree) -> Report:
     """Announce and apply a plan that was just made of this tree."""
-    announce(plan)
+    with ranks_of(model).together():  # where warnings are errors, on the one rank that warns
+        announce(plan)
     return apply_where(plan, model, lambda *_: True, tree)
 
 

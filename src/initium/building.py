@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from initium.apply import announce, apply, apply_where
-from initium.cluster import ranks_of
+from initium import zero3
+from initium.apply import announce, apply_where
 from initium.config import InitCfg
-from initium.errors import InitError, InitTypeError, listing
+from initium.errors import InitError, InitTypeError
 from initium.here import unseen
 from initium.placing import place
-from initium.planning import Declaring, Plan, Planner, declare, plan_of, remember, remember_plan
+from initium.planning import Declaring, Plan, Planner, declare, remember, remember_plan
 from initium.record import Recorder, is_plain, recorded_by
-from initium.report import Report
 from initium.seeds import fresh_seed
 from initium.streams import Seed, check_seed
-from initium.todo import to_do
-from initium.tree import Slot, Tree, is_lazy
+from initium.tree import Slot, Tree
 from initium.writes import RULE, Write
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -109,6 +106,7 @@ def _recorder(seed: Seed | None, exact: bool, builds: bool = False) -> Recorder:
 
 
 def _planner(model: nn.Module, recorder: Recorder, name: str = "") -> Planner:
+    zero3.check_recorded(model)
     if recorder.program is not None:
         return Planner(model, None, "torch", recorder)
     return Planner(model, (recorder.seed, name) if name else recorder.seed, recorder=recorder)
@@ -215,65 +213,3 @@ def recording(*, seed: Seed | None = None, exact: bool = False) -> Iterator[Reco
         for model, plan in plans:
             remember_plan(model, plan)
             apply_where(plan, model, lambda slot, writes: not _there(recorder, slot, writes))
-
-
-def materialize(
-    model: nn.Module,
-    *,
-    device: torch.device | str | None = None,
-    plan: Plan | None = None,
-    seed: Seed | None = None,
-) -> Report:
-    """Give the tensors of a model that are on `meta` memory, and the values of a plan.
-
-    A model may be sharded before: each rank fills the shards that it holds, without communication
-    but for a comparison of plans, and the whole is the same as on one process. All ranks call it.
-
-    Args:
-        model: built with `build(..., device="meta")`, or any model on `meta` with a plan for it.
-        device: where its tensors shall be; None: torch's default device, and for a DTensor that of
-            its mesh.
-        plan: None: the one the model was built by.
-        seed: to draw with in place of the plan's. What was captured stays as it is.
-
-    Returns:
-        what happened to every tensor.
-
-    Raises:
-        InitError: there is no plan, or one that does not fit the model, or it says nothing of a
-            tensor on `meta`; the model is as it was.
-
-    >>> model = build(lambda: nn.Linear(3, 2), seed=7, device="meta")
-    >>> materialize(model).counts
-    {'constructed': 2}
-    >>> model.weight.equal(build(lambda: nn.Linear(3, 2), seed=7).weight)
-    True
-    """
-    with unseen():
-        plan = plan_of(model) if plan is None else plan
-        plan = plan if seed is None else replace(plan, seed=seed)
-        with ranks_of(model).together():
-            check_seed(0 if seed is None else seed)
-            _check_complete(plan, Tree(model))
-            to_do(plan, Tree(model), on_meta=True)
-        place(model, device, only_meta=True)
-        remember_plan(model, plan)
-    return apply(plan, model)
-
-
-def _check_complete(plan: Plan, tree: Tree) -> None:
-    """Raise where a tensor on `meta` would get memory but no values, and the plan did not say so."""
-    said = any(finding.kind == "unwritten" for finding in plan.findings)
-    lines = {name: line for line in plan for name in (line.name, *line.aliases)}
-    missing = []
-    for slot in tree.slots:
-        if slot.tensor.is_meta and not is_lazy(slot.tensor) and slot.tensor.numel():
-            known = [lines[place.name] for place in slot.places() if place.name in lines]
-            written = known and (known[0].carried_out or said)
-            missing += [] if written else [slot.name]
-    if missing:
-        raise InitError(
-            f"the plan says nothing of {len(missing)} tensors on meta, which would be uninitialised "
-            f"memory: {listing(missing)}; build(factory, device='meta') records all that a "
-            "constructor writes, buffers too"
-        )

@@ -279,9 +279,8 @@ def simulate_command(
     """
     import json
 
-    from initium.files import read_config
+    from initium.files import find_target, read_config
     from initium.simulation import simulate
-    from initium.files import find_target
 
     with _errors():
         found = simulate(

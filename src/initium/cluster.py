@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from initium import zero3
 from initium.errors import InitError
 from initium.shard import is_sharded
 
@@ -23,10 +24,12 @@ class Ranks:
 
     Args:
         groups: of processes, in the same order on every rank.
+        hold_shards: whether each has only parts of some tensors.
     """
 
-    def __init__(self, groups: Iterable[Any]) -> None:
+    def __init__(self, groups: Iterable[Any], hold_shards: bool = True) -> None:
         self._groups = dict.fromkeys(groups)
+        self.hold_shards = hold_shards
 
     def __bool__(self) -> bool:
         return bool(self._groups)
@@ -92,11 +95,14 @@ def ranks_of(model: nn.Module) -> Ranks:
     """The ranks that hold shards of a model's tensors, or its replicas in data parallel."""
     wrapped = (m.process_group for m in model.modules() if isinstance(m, DistributedDataParallel))
     tensors = chain(model.parameters(), model.buffers())
-    return Ranks([*wrapped, *dict.fromkeys(g for tensor in tensors for g in groups_of(tensor))])
+    sharing = dict.fromkeys(group for tensor in tensors for group in groups_of(tensor))
+    return Ranks([*wrapped, *sharing], hold_shards=bool(sharing))
 
 
 def groups_of(tensor: Tensor) -> list[Any]:
     """The process groups over which a tensor is spread."""
+    if zero3.is_partitioned(tensor):
+        return zero3.groups(tensor)
     if not is_sharded(tensor):
         return []
     mesh = tensor.device_mesh  # type: ignore[attr-defined]

@@ -41,7 +41,13 @@ def read_config(path: str | Path) -> Any:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InitError(f"cannot read the config {name}: it is no UTF-8 text: {error}") from error
-    return numbered_rules(unwrapped(readers.get(path.suffix.lower(), from_yaml)(text, name), name))
+    found = readers.get(path.suffix.lower(), from_yaml)(text, name)
+    if not isinstance(found, (dict, list)):
+        raise InitTypeError(
+            f"{name}: a config is a list of rules, one rule, or a table with init_cfg, but this "
+            f"file holds {found!r}"
+        )
+    return numbered_rules(unwrapped(found, name))
 
 
 def unwrapped(cfg: Any, where: str) -> Any:
@@ -55,15 +61,20 @@ def unwrapped(cfg: Any, where: str) -> Any:
     """
     if not isinstance(cfg, Mapping) or "init_cfg" not in cfg or {"type", "preset"} & set(cfg):
         return cfg
+    place, rules = place_of(cfg), cfg["init_cfg"]
+    if rules is None or isinstance(rules, (bool, int, float)):
+        raise InitTypeError(
+            f"{place.at('init_cfg') if place else where}: init_cfg must be a rule or a list of "
+            f"rules, but got {rules!r}"
+        )
     for key in cfg:
         if key not in ("$schema", "init_cfg") and not str(key).startswith("x-"):
-            place = place_of(cfg)
             raise InitError(
                 f"{place.at(key) if place else where}: unknown key {key!r} beside 'init_cfg'."
                 f"{did_you_mean(str(key), ('$schema', 'init_cfg'))} Allowed: $schema, init_cfg, and "
                 "keys that start with x-, for your own anchors and notes"
             )
-    return cfg["init_cfg"]
+    return rules
 
 
 def _shown(path: Path) -> str:

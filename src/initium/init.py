@@ -42,6 +42,7 @@ from initium.initializers import (
     Xavier,
     check_tensor,
 )
+from initium.shard import shape_of
 from initium.streams import has_memory
 from initium.writing import fill_tensor
 
@@ -176,7 +177,7 @@ def _kaiming(
     distribution: str,
     generator: Generator,
 ) -> Tensor:
-    if 0 in tensor.shape:
+    if 0 in shape_of(tensor):
         warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=3)
         return tensor
     return _fill(tensor, Kaiming(a, mode.lower(), nonlinearity, distribution), generator)
@@ -189,6 +190,6 @@ def _fill(tensor: Tensor, initializer: Initializer, generator: Generator) -> Ten
             f"the tensor is on {tensor.device}, but the generator on {generator.device}; "
             f"use torch.Generator({str(tensor.device)!r})"
         )
-    if tensor.numel():
+    if 0 not in shape_of(tensor):
         fill_tensor(tensor, initializer, generator)
     return tensor

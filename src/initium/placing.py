@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from initium.record import is_plain
-from initium.shard import is_sharded
 from initium.tree import is_lazy
 
 
@@ -50,8 +49,8 @@ def _target(tensor: Tensor, device: torch.device | str | None, only_meta: bool) 
         return torch.device(device)
     if not only_meta:
         return tensor.device
-    if is_sharded(tensor):
-        return torch.device(tensor.device_mesh.device_type)  # type: ignore[attr-defined]
+    if hasattr(tensor, "device_mesh"):
+        return torch.device(tensor.device_mesh.device_type)
     return torch.get_default_device()
 
 

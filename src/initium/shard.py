@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from initium.streams import Block
+from initium import zero3
+from initium.streams import Block, check_memory
 
 # for each dimension (first, end, step), or None for all of it; what is left out is all, too
 Slices = Sequence[tuple[int, int, int] | None]
@@ -39,16 +40,41 @@ class Piece(NamedTuple):
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Whether a tensor is spread over ranks (a DTensor): its shape is that of the whole.
+    """Whether a tensor is spread over ranks: a DTensor, or a parameter of ZeRO-3.
 
     >>> is_sharded(torch.zeros(3))
     False
     """
-    return hasattr(tensor, "placements")
+    return hasattr(tensor, "placements") or zero3.is_partitioned(tensor)
+
+
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
+    """The shape of the whole tensor, which fans and streams go by.
+
+    >>> shape_of(torch.zeros(3, 2))
+    (3, 2)
+    """
+    return tuple(getattr(tensor, "ds_shape", tensor.shape))
+
+
+def check_held(tensor: Tensor) -> None:
+    """Raise an `InitRangeError` where what this rank holds of a tensor cannot be written."""
+    zero3.check(tensor)
+    if not zero3.is_partitioned(tensor):
+        check_memory(tensor)
+
+
+def empty_like(tensor: Tensor) -> Tensor:
+    """A tensor without values, of which this rank holds the same part."""
+    if zero3.is_partitioned(tensor):
+        return zero3.empty_like(tensor)
+    return torch.empty_like(tensor, requires_grad=False)
 
 
 def memory_of(tensor: Tensor) -> Tensor:
     """The memory of a tensor that this rank holds, as a plain tensor without a gradient."""
+    if zero3.is_partitioned(tensor):
+        return zero3.memory_of(tensor)
     if not is_sharded(tensor):
         return tensor.data
     with torch.no_grad():
@@ -60,16 +86,19 @@ def pieces_of(tensor: Tensor, part: Slices | None = None) -> list[Piece]:
     """The pieces of a tensor, or of a part of it, that this rank holds.
 
     Args:
-        tensor: plain, or a DTensor.
+        tensor: plain, a DTensor, or a parameter of ZeRO-3.
         part: a part of the whole tensor; blocks are then counted from its first element.
 
     >>> [(p.memory.shape, p.block) for p in pieces_of(torch.zeros(4, 2), ((1, 3, 1), None))]
     [(torch.Size([2, 2]), None)]
     """
-    memory = memory_of(tensor)
-    if not is_sharded(tensor):
-        return [Piece(memory if part is None else memory[_indices(part)], None)]
-    found = [Piece(memory[inside], block) for inside, block in _boxes(tensor)]
+    if zero3.is_partitioned(tensor):
+        found = [Piece(*held) for held in zero3.pieces(tensor)]
+    else:
+        memory = memory_of(tensor)
+        if not is_sharded(tensor):
+            return [Piece(memory if part is None else memory[_indices(part)], None)]
+        found = [Piece(memory[inside], block) for inside, block in _boxes(tensor)]
     if part is None:
         return found
     return [cut for piece in found if (cut := _cut(piece, part)) is not None]

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from initium.checkpoint import Files, rematch
 from initium.errors import InitError, InitNameError, did_you_mean, located
+from initium.flat import check_not_flat
 from initium.initializers import check_tensor
 from initium.planning import Plan
 from initium.protection import check_writes
-from initium.streams import Seed, check_memory, keys_of
+from initium.shard import check_held, shape_of
+from initium.streams import Seed, keys_of
 from initium.tree import Slot, Tree
 from initium.writes import Capture, Fill, Line, Load, Write, is_keep
 
@@ -42,9 +44,10 @@ def to_do(plan: Plan, tree: Tree, on_meta: bool = False, wanted: Wanted = lambda
 
     With `on_meta`, tensors need no memory yet.
     """
-    files, found = Files(), []
+    check_not_flat(tree.root)
+    files, found, named = Files(), [], tree.named
     for line in plan:
-        for slot in _slots(plan, line, tree):
+        for slot in _slots(plan, line, tree, named):
             writes = [_as_named(write, line, slot) for write in line.carried_out]
             if writes and wanted(slot, writes):
                 with located(slot.name):
@@ -55,14 +58,15 @@ def to_do(plan: Plan, tree: Tree, on_meta: bool = False, wanted: Wanted = lambda
     return _in_order(found)
 
 
-def _slots(plan: Plan, line: Line, tree: Tree) -> list[Slot]:
+def _slots(plan: Plan, line: Line, tree: Tree, named: dict[str, Slot]) -> list[Slot]:
     """The tensor of a line; several where what was tied when it was planned is so no more."""
-    named = (tree.named.get(name) for name in (line.name, *line.aliases))
-    slots = list(dict.fromkeys(slot for slot in named if slot is not None))
+    # wrappers come and go: data parallel, compiling, recomputing
+    known = (named.get(name) for name in (line.name, line.path, *line.aliases))
+    slots = list(dict.fromkeys(slot for slot in known if slot is not None))
     if not slots:
         raise InitNameError(
             f"the plan of {plan.model} has a tensor {line.name}, "
-            f"which {type(tree.root).__name__} has not.{did_you_mean(line.name, tree.named)}"
+            f"which {type(tree.root).__name__} has not.{did_you_mean(line.name, named)}"
         )
     return slots
 
@@ -74,7 +78,9 @@ def _as_named(write: Write, line: Line, slot: Slot) -> Write:
     return replace(write, stream=line.path)
 
 
-def just_planned(plan: Plan, tree: Tree, wanted: Wanted) -> ToDo:
+def just_planned(
+    plan: Plan, tree: Tree, on_meta: bool = False, wanted: Wanted = lambda *_: True
+) -> ToDo:
     """The same for a plan that was just made of this tree: what was checked then is fine."""
     found = []
     for slot in tree.slots:
@@ -82,7 +88,7 @@ def just_planned(plan: Plan, tree: Tree, wanted: Wanted) -> ToDo:
         writes = [] if line is None else line.carried_out
         if line is not None and writes and wanted(slot, writes):
             with located(line.name):
-                _check_place(slot.tensor, line, on_meta=False)
+                _check_place(slot.tensor, line, on_meta)
             found.append((slot, writes))
     return _in_order(found)
 
@@ -93,9 +99,9 @@ def _in_order(found: ToDo) -> ToDo:
 
 
 def _check_place(tensor: Tensor, line: Line, on_meta: bool) -> None:
-    if tuple(tensor.shape) != line.shape:
+    if shape_of(tensor) != line.shape:
         raise InitError(
-            f"the plan is for the shape {list(line.shape)}, but it is {list(tensor.shape)}"
+            f"the plan is for the shape {list(line.shape)}, but it is {list(shape_of(tensor))}"
         )
     if tensor.is_meta and not on_meta and not is_keep(line.decisive):
         raise InitError(
@@ -114,11 +120,11 @@ def ready(slot: Slot, write: Write, files: Files) -> Write:
     if isinstance(write, Fill):
         whole = tensor
         if write.where is not None:  # to slice a DTensor would move its values
-            whole = write.where.of(torch.empty(tensor.shape, dtype=tensor.dtype, device="meta"))
-            check_memory(tensor)
+            whole = write.where.of(torch.empty(shape_of(tensor), dtype=tensor.dtype, device="meta"))
+            check_held(tensor)
         check_tensor(whole, write.initializer)
         return write
-    check_memory(tensor)
+    check_held(tensor)
     if isinstance(write, Capture):
         if write.values is None or write.values.is_meta:
             raise InitError(f"the plan has no values for it, which {write.source} computed")

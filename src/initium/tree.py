@@ -10,11 +10,11 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 # what wraps one module and has no tensor of its own: the attribute under which it keeps it
-_WRAPPED = ("_orig_mod", "_fsdp_wrapped_module")
+_WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 def is_model_wrapper(module: nn.Module) -> bool:
-    """Whether `module` only wraps another one: data parallel, FSDP, a compiled module."""
+    """Whether `module` only wraps another one: data parallel, FSDP, compiled, recomputed."""
     return wrapped_as(module) is not None
 
 
@@ -123,8 +123,9 @@ class Tree:
 
     @property
     def named(self) -> dict[str, Slot]:
-        """The slots by every name that they have."""
-        return {place.name: slot for slot in self.slots for place in slot.places()}
+        """The slots by every name that they have, with the segments of wrappers and without."""
+        found = {place.path: slot for slot in self.slots for place in slot.places()}
+        return found | {place.name: slot for slot in self.slots for place in slot.places()}
 
     @property
     def parameters(self) -> list[Slot]:

@@ -15,7 +15,7 @@ from initium.here import unseen
 from initium.initializers import Chain
 from initium.planning import Plan, plan_of
 from initium.protection import protection_of
-from initium.shard import is_sharded, memory_of
+from initium.shard import empty_like, is_sharded, memory_of, shape_of
 from initium.streams import Distribution, Normal, TruncNormal, Uniform, keys_of
 from initium.todo import ready, stream_keys
 from initium.tree import Slot, Tree, is_lazy
@@ -74,7 +74,7 @@ def verify(model: nn.Module, plan: Plan | None = None) -> int:
 
 def _unplanned(slot: Slot) -> Line:
     tensor = slot.tensor
-    return Line(slot.name, slot.path, tuple(tensor.shape), str(tensor.dtype))
+    return Line(slot.name, slot.path, shape_of(tensor), str(tensor.dtype))
 
 
 class _Checker:
@@ -109,7 +109,7 @@ class _Checker:
 
     def _not_as_filled(self, slot: Slot, line: Line) -> Iterator[str]:
         """A shard says little of means and spreads, so it is filled again, and compared."""
-        twin = torch.empty_like(slot.tensor, requires_grad=False)
+        twin = empty_like(slot.tensor)
         try:
             writes = [ready(slot, write, self.files) for write in line.carried_out]
         except InitError as error:

@@ -14,6 +14,7 @@ from initium.checkpoint.computed import Adapted
 from initium.checkpoint.entry import Entry
 from initium.errors import InitError, located
 from initium.selectors import matches
+from initium.shard import shape_of
 from initium.tree import Slot, is_lazy
 
 # the number of batches that a norm has seen: files of before torch 0.4.1 do not have it
@@ -116,7 +117,7 @@ class Matcher:
             result.spared.append(slot)
             return
         with located(slot.name):
-            entry, at_work = self._adapt(self.entries[name], tuple(slot.tensor.shape), adapters)
+            entry, at_work = self._adapt(self.entries[name], shape_of(slot.tensor), adapters)
         problem = _problem(entry, slot)
         if problem:
             result.mismatched[slot] = problem
@@ -154,7 +155,7 @@ def rematch(
         raise InitError(f"the checkpoint has no tensor {name!r}")
     entry = entries[name]
     if adapters:
-        entry = Adapted(entry, tuple(adapters), tuple(slot.tensor.shape))
+        entry = Adapted(entry, tuple(adapters), shape_of(slot.tensor))
     problem = _problem(entry, slot)
     if problem:
         raise InitError(problem)
@@ -167,7 +168,7 @@ def _problem(entry: Entry, slot: Slot) -> str | None:
     unreadable = entry.problem()
     if unreadable is not None:
         return f"{slot.name} cannot be loaded from {entry.text}: {unreadable}"
-    shape, dtype = tuple(slot.tensor.shape), slot.tensor.dtype
+    shape, dtype = shape_of(slot.tensor), slot.tensor.dtype
     if entry.shape != shape:
         return f"{slot.name} has the shape {list(shape)}, {entry.text} has {list(entry.shape)}"
     if entry.dtype != dtype and (_kind(entry.dtype) != _kind(dtype) or entry.dtype.itemsize == 1):

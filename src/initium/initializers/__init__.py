@@ -17,4 +17,5 @@ from initium.initializers.simple import TruncNormal as TruncNormal
 from initium.initializers.simple import Uniform as Uniform
 from initium.initializers.variance import Caffe2Xavier as Caffe2Xavier
 from initium.initializers.variance import Kaiming as Kaiming
+from initium.initializers.variance import VarianceScaling as VarianceScaling
 from initium.initializers.variance import Xavier as Xavier

@@ -11,6 +11,7 @@ from initium import streams
 from initium.errors import InitRangeError
 from initium.initializers.base import Initializer
 from initium.initializers.simple import Keep
+from initium.shard import check_held, shape_of
 from initium.tree import is_lazy
 
 
@@ -21,9 +22,9 @@ def check_tensor(tensor: Tensor, initializer: Initializer) -> None:
             "this lazy parameter has no shape yet; run the model once, then initialize"
         )
     if not isinstance(initializer, Keep):
-        streams.check_memory(tensor)
+        check_held(tensor)
     check = _known if _hashable(initializer) else _check
-    check(initializer, tuple(tensor.shape), tensor.dtype)
+    check(initializer, shape_of(tensor), tensor.dtype)
 
 
 def _hashable(initializer: Initializer) -> bool:

@@ -12,8 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from initium.apply import apply, initialize
-from initium.building import materialize
 from initium.config import InitCfg
+from initium.materializing import materialize
 from initium.modules import init_declared
 from initium.planning import Plan, plan_of, planned_within
 from initium.report import Report

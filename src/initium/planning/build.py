@@ -10,6 +10,7 @@ from torch import nn
 
 from initium.config import InitCfg, Rule, parse
 from initium.errors import InitError, InitTypeError, located
+from initium.flat import check_not_flat
 from initium.initializers import (
     Constant,
     Declaration,
@@ -25,7 +26,8 @@ from initium.planning.select import Selection
 from initium.planning.user_code import UserCode
 from initium.protection import check_writes
 from initium.record import Recorder
-from initium.streams import Seed, check_memory, check_rng
+from initium.shard import check_held, shape_of
+from initium.streams import Seed, check_rng
 from initium.tree import Slot, Tree, is_lazy, join
 from initium.writes import USER_CODE, Fill, Finding, Line, Where, Write, surviving
 
@@ -53,6 +55,7 @@ class Planner:
         if not isinstance(model, nn.Module):
             raise InitTypeError(f"model must be a torch.nn.Module, but got {model!r}")
         check_rng(rng, seed)
+        check_not_flat(model)
         self.tree = Tree(model)
         self.seed, self.rng = seed, rng
         self.findings: list[Finding] = []
@@ -209,7 +212,7 @@ class Planner:
         order = self.next_order()
         for slot, load in self.loads.place(wish, self.writes, order):
             with located(slot.name):
-                check_memory(slot.tensor)
+                check_held(slot.tensor)
             self.writes[slot].append(load)
 
 
@@ -242,7 +245,7 @@ def _line(slot: Slot, writes: list[Write]) -> Line:
     return Line(
         name=slot.name,
         path=slot.path,
-        shape=() if is_lazy(tensor) else tuple(tensor.shape),
+        shape=() if is_lazy(tensor) else shape_of(tensor),
         dtype=str(tensor.dtype).removeprefix("torch."),
         aliases=tuple(alias.name for alias in slot.aliases),
         writes=tuple(writes),

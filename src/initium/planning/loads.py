@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from initium.checkpoint import Files, Match, Matcher, hooked, suggest
 from initium.checkpoint.loading import Loading
 from initium.config import Rule
 from initium.errors import InitError, InitNameError, listing
 from initium.initializers import PretrainedDeclaration
+from initium.shard import shape_of
 from initium.tree import Slot, is_lazy
 from initium.writes import Finding, Load
 
@@ -166,8 +168,8 @@ def _loading(wish: Wish, match: Match, slots: list[Slot]) -> Loading:
         ),
         fresh=tuple(slot.name for slot in match.fresh),
         unused=tuple(match.unused),
-        elements=sum(slot.tensor.numel() for slot in counted if slot in loaded),
-        total=sum(slot.tensor.numel() for slot in counted),
+        elements=sum(prod(shape_of(s.tensor)) for s in counted if s in loaded),
+        total=sum(prod(shape_of(s.tensor)) for s in counted),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from initium.errors import InitError
-from initium.shard import is_sharded
+from initium.shard import is_sharded, shape_of
 from initium.tree import Slot, Tree
 from initium.writes import Capture, Write, surviving
 
@@ -45,7 +45,7 @@ class StandIns:
 
     def _put(self, slot: Slot) -> None:
         tensor = slot.tensor
-        whole: Tensor = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+        whole: Tensor = torch.empty(shape_of(tensor), dtype=tensor.dtype, device="meta")
         if isinstance(tensor, nn.Parameter):
             whole = nn.Parameter(whole, requires_grad=tensor.requires_grad)
         for place in slot.places():

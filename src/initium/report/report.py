@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,6 +66,12 @@ class Report:
     def __getitem__(self, name: str) -> Entry:
         """The entry of a tensor; KeyError where there is none."""
         return {entry.name: entry for entry in self.entries}[name]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as data that JSON can hold."""

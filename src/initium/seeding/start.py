@@ -12,11 +12,12 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
 from initium.apply import initialize
-from initium.building import build, materialize
+from initium.building import build
 from initium.cluster import Ranks
 from initium.config import InitCfg
 from initium.errors import InitError
 from initium.files import save_model
+from initium.materializing import materialize
 from initium.planning import plan_of
 from initium.report import Report
 from initium.seeding.folder import check_folder, write_folder

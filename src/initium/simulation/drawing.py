@@ -135,7 +135,7 @@ def _places(held: Indices) -> list[tuple[int, tuple[int, int]]]:
 
 def _materialized(share: Share, plan: Plan) -> Tensor:
     """The shard as `materialize` makes it, in a model that has this one tensor by its name."""
-    from initium.building import materialize
+    from initium.materializing import materialize
 
     root = owner = nn.Module()
     *above, local = share.slot.name.split(".")

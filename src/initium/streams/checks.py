@@ -37,11 +37,6 @@ def check_dtype(dtype: torch.dtype, drawn: Distribution | Whole) -> None:
 
 def check_memory(tensor: Tensor) -> None:
     """Raise where elements are no numbers of their own in the memory of this process."""
-    if hasattr(tensor, "ds_shape"):
-        raise InitRangeError(
-            "this rank holds only a part of the tensor (ZeRO-3); initialize the model before it is "
-            "sharded"
-        )
     if any(placement.is_partial() for placement in getattr(tensor, "placements", ())):
         raise InitRangeError(
             f"its placements are {tensor.placements}, so that its values are the sums of what "  # type: ignore[attr-defined]

@@ -1,0 +1,92 @@
+"""Memory and values for a model on `meta`, sharded or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from initium.apply import agreed, carry_out
+from initium.cluster import ranks_of
+from initium.errors import InitError, listing
+from initium.here import unseen
+from initium.placing import place
+from initium.planning import Plan, plan_of
+from initium.report import Report
+from initium.streams import Seed, check_seed
+from initium.todo import to_do
+from initium.tree import Tree, is_lazy
+from initium.writes import Line, is_keep
+
+
+def materialize(
+    model: nn.Module,
+    *,
+    device: torch.device | str | None = None,
+    plan: Plan | None = None,
+    seed: Seed | None = None,
+) -> Report:
+    """Give the tensors of a model that are on `meta` memory, and the values of a plan.
+
+    A model may be sharded before: each rank fills the shards that it holds, without communication
+    but for a comparison of plans, and the whole is the same as on one process. All ranks call it.
+
+    Args:
+        model: built with `build(..., device="meta")`, or any model on `meta` with a plan for it.
+        device: where its tensors shall be; None: torch's default device, and for a DTensor that of
+            its mesh.
+        plan: None: the one the model was built by.
+        seed: to draw with in place of the plan's. What was captured stays as it is.
+
+    Returns:
+        what happened to every tensor.
+
+    Raises:
+        InitError: there is no plan, or one that does not fit the model, or it says nothing of a
+            tensor on `meta`; the model is as it was.
+
+    >>> import initium
+    >>> model = initium.build(lambda: nn.Linear(3, 2), seed=7, device="meta")
+    >>> materialize(model).counts
+    {'constructed': 2}
+    >>> model.weight.equal(initium.build(lambda: nn.Linear(3, 2), seed=7).weight)
+    True
+    """
+    with unseen():
+        plan = plan_of(model) if plan is None else plan
+        plan = plan if seed is None else replace(plan, seed=seed)
+        ranks = ranks_of(model)
+        with ranks.together():
+            check_seed(0 if seed is None else seed)
+            check_complete(plan, Tree(model))
+            to_do(plan, Tree(model), on_meta=True)
+        plan = agreed(plan, ranks)  # before there is memory
+        place(model, device, only_meta=True)
+        with ranks.together():
+            todo = to_do(plan, Tree(model))
+        return carry_out(plan, model, todo, ranks)
+
+
+def check_complete(plan: Plan, tree: Tree) -> None:
+    """Raise where a tensor on `meta` would get memory but no values, and the plan did not say so."""
+    said = any(finding.kind == "unwritten" for finding in plan.findings)
+    lines = {name: line for line in plan for name in (line.path, line.name, *line.aliases)}
+    missing = []
+    for slot in tree.slots:
+        if slot.tensor.is_meta and not is_lazy(slot.tensor) and slot.tensor.numel():
+            names = [name for place in slot.places() for name in (place.name, place.path)]
+            known = [lines[name] for name in names if name in lines]
+            written = known and (_is_written(known[0]) or said)
+            missing += [] if written else [slot.name]
+    if missing:
+        raise InitError(
+            f"the plan says nothing of {len(missing)} tensors on meta, which would be uninitialised "
+            f"memory: {listing(missing)}; build(factory, device='meta') records all that a "
+            "constructor writes, buffers too"
+        )
+
+
+def _is_written(line: Line) -> bool:
+    """Whether something gives the tensor values: `Keep` has nothing to keep on `meta`."""
+    return not is_keep(line.decisive) and bool(line.carried_out)
