@@ -57,3 +57,8 @@ def test_any_number_of_processes_has_the_same_start(name, tmp_path):
 
 def test_data_parallel_is_the_single_process(tmp_path):
     assert LOSS.findall(run("ddp.py", tmp_path, 2)) == LOSS.findall(run("single.py", tmp_path))
+
+
+def test_the_guide_shows_the_script_as_it_is():
+    page = EXAMPLES.parent / "docs" / "cluster.md"
+    assert f"```py\n{(EXAMPLES / 'sharded.py').read_text()}```" in page.read_text()

@@ -5,6 +5,7 @@ from initium.apply import apply as apply
 from initium.apply import initialize as initialize
 from initium.building import build as build
 from initium.building import recording as recording
+from initium.checking import check_checkpoint as check_checkpoint
 from initium.checkpoint import CHECKPOINT_ADAPTERS as CHECKPOINT_ADAPTERS
 from initium.checkpoint import CHECKPOINT_CONVERTERS as CHECKPOINT_CONVERTERS
 from initium.checkpoint import CHECKPOINT_SOURCES as CHECKPOINT_SOURCES
@@ -50,6 +51,7 @@ from initium.registry import WEIGHT_INITIALIZERS as WEIGHT_INITIALIZERS
 from initium.registry import Registry as Registry
 from initium.registry import build_from_cfg as build_from_cfg
 from initium.report import Report as Report
+from initium.simulation import simulate as simulate
 from initium.tree import is_model_wrapper as is_model_wrapper
 from initium.verification import verify as verify
 
