@@ -61,8 +61,9 @@ def build(
         InitError: something cannot be carried out, or, in strict mode, has no effect.
         InitTypeError: a TypeError; the factory is none, or returns no module.
 
+    >>> import initium
     >>> model = build(lambda: nn.Linear(3, 2), seed=7)
-    >>> print(plan_of(model)["bias"].what)
+    >>> print(initium.plan_of(model)["bias"].what)
     Uniform(a=-0.5773502691896258, b=0.5773502691896258)
     >>> model.weight.equal(build(lambda: nn.Linear(3, 2), seed=7).weight)
     True
@@ -193,11 +194,12 @@ def recording(*, seed: Seed | None = None, exact: bool = False) -> Iterator[Reco
         seed: as in `build`.
         exact: as in `build`.
 
+    >>> import initium
     >>> with recording(seed=1) as rec:
     ...     actor, critic = nn.Linear(2, 2), nn.Linear(2, 2)
     ...     _ = rec.name(actor, "actor"), rec.name(critic, "critic")
     ...     _ = nn.init.zeros_(critic.bias)
-    >>> plan_of(critic)["bias"].what, bool(actor.weight.eq(critic.weight).any())
+    >>> initium.plan_of(critic)["bias"].what, bool(actor.weight.eq(critic.weight).any())
     ('Constant(val=0)', False)
     """
     recorder = _recorder(seed, exact)
