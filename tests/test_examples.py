@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,13 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 LOSS = re.compile(r"loss:? (\d+\.\d+)")
 
 
-def run(name, folder, processes=0):
+@cache
+def run(name, processes=0):
+    with tempfile.TemporaryDirectory() as folder:
+        return output(name, folder, processes)
+
+
+def output(name, folder, processes):
     command = [sys.executable]
     if processes:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -38,25 +46,25 @@ def run(name, folder, processes=0):
         ("mmengine_runner.py", "cv2"),
     ],
 )
-def test_it_runs(name, needs, tmp_path):
+def test_it_runs(name, needs):
     if needs is not None:
         pytest.importorskip(needs)
-    out = run(name, tmp_path)
+    out = run(name)
     losses = [float(text) for text in LOSS.findall(out)]
     assert losses
     assert losses[-1] <= losses[0]
 
 
 @pytest.mark.parametrize("name", ["ddp.py", "sharded.py"])
-def test_any_number_of_processes_has_the_same_start(name, tmp_path):
-    one, two = (LOSS.findall(run(name, tmp_path, processes)) for processes in (1, 2))
+def test_any_number_of_processes_has_the_same_start(name):
+    one, two = (LOSS.findall(run(name, processes)) for processes in (1, 2))
     assert len(one) == 3
     assert float(one[-1]) < float(one[0])
     assert [float(x) for x in one] == pytest.approx([float(x) for x in two], abs=2e-4)
 
 
-def test_data_parallel_is_the_single_process(tmp_path):
-    assert LOSS.findall(run("ddp.py", tmp_path, 2)) == LOSS.findall(run("single.py", tmp_path))
+def test_data_parallel_is_the_single_process():
+    assert LOSS.findall(run("ddp.py", 2)) == LOSS.findall(run("single.py"))
 
 
 def test_the_guide_shows_the_script_as_it_is():
