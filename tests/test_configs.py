@@ -232,6 +232,7 @@ x-linear: &linear {type: Normal, layer: Linear}
 x-small: &small {std: 0.1, mean: 1}
 init_cfg:
 - <<: *linear
+  layer: Bilinear
   std: 0.2
 - {<<: [*small, {std: 9, bias: 7}], type: Normal, layer: &norm LayerNorm}
 - {type: Constant, layer: *norm, val: 1}
@@ -240,7 +241,7 @@ init_cfg:
         )
     )
     assert cfg == [
-        dict(type="Normal", layer="Linear", std=0.2),
+        dict(type="Normal", layer="Bilinear", std=0.2),
         dict(type="Normal", layer="LayerNorm", std=0.1, mean=1, bias=7),
         dict(type="Constant", layer="LayerNorm", val=1),
         dict(type="Normal", layer="Linear"),
@@ -270,6 +271,7 @@ MISTAKES = [
     ("c.yaml", "- !mine {type: Normal}", "c.yaml, line 1: the tag '!mine' has no meaning"),
     ("c.yaml", "- type: !!int x", "c.yaml, line 1: cannot read 'x'"),
     ("c.yaml", "- &a\n  - *a", "c.yaml, line 1: an alias within its own anchor"),
+    ("c.yaml", "x-a: &a {std: 1}\ninit_cfg:\n- <<: *a\n  <<: *a", "c.yaml, line 4: '<<' stands here twice, first in line 3"),
     ("c.yaml", "- <<: 3", "c.yaml, line 1: << takes a mapping"),
     ("c.yaml", "a: 1\n---\nb: 2", "cannot read the config c.yaml, line 2, column 1"),
     ("c.yaml", "init_cfg: []\ninit_cgf: []", "c.yaml, line 2: unknown key 'init_cgf' beside 'init_cfg'. Did you mean 'init_cfg'? Allowed: $schema, init_cfg, and keys that start with x-"),
@@ -358,7 +360,7 @@ def test_a_dataclass_that_can_be_called_is_an_initializer():
 
 
 def test_objects_within_arguments_stay_objects():
-    from initium.plain import plain_values
+    from initium.reading.plain import plain_values
 
     given = Override("a")  # its `type` is None: it could be an adapter's
     values = plain_values(dict(type="Pretrained", adapt=[given], map_location=sys))

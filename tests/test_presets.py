@@ -16,6 +16,7 @@ from initium import PRESETS, InitError, InitWarning, plan_of
 from initium.cli import app
 from initium.presets import Presets
 from initium.presets.showing import shown
+from initium.writes import Capture
 
 FROZEN = Path(__file__).with_name("presets.json")
 
@@ -25,13 +26,13 @@ def run(*arguments):
 
 
 def distribution(line):
-    """Kind and numbers of what a tensor gets; bounds beyond 50 standard deviations cut nothing."""
+    """Kind and numbers of what a tensor gets; bounds beyond 40 standard deviations cut nothing."""
     found = []
     for fill in line.carried_out:
         drawn = fill.initializer.draws(line.shape)
         if not isinstance(drawn, (int, float)):
             kind, numbers = type(drawn).__name__, dict(vars(drawn))
-            if kind == "TruncNormal" and min(-numbers["a"], numbers["b"]) > 50 * numbers["std"]:
+            if kind == "TruncNormal" and min(-numbers["a"], numbers["b"]) > 40 * numbers["std"]:
                 kind, numbers = "Normal", {k: numbers[k] for k in ("mean", "std")}
             drawn = kind, {k: pytest.approx(v, rel=1e-6, abs=1e-12) for k, v in numbers.items()}
         found.append((fill.where, drawn))
@@ -54,7 +55,11 @@ def compare(make, cfg):
     assert {line.name for line in made} == set(names) and len(names) > 10
     for line in made:
         assert line.last.source.startswith("preset "), line.name
-        assert bare(line) == distribution(real[line.name]), line.name
+        if isinstance(real[line.name].last, Capture):  # values: the bias of BERT's head, padded
+            values = initium.build(make, seed=0).get_parameter(line.name)
+            assert values.eq(line.last.initializer.val).all(), line.name
+        else:
+            assert bare(line) == distribution(real[line.name]), line.name
     return made
 
 
@@ -62,8 +67,7 @@ def small(kind, **more):
     import transformers
 
     sizes = dict(vocab_size=50, hidden_size=16, num_hidden_layers=3, num_attention_heads=2)
-    config = getattr(transformers, kind)(**{**sizes, "intermediate_size": 24, **more})
-    return config
+    return getattr(transformers, kind)(**{**sizes, "intermediate_size": 24, **more})
 
 
 MODELS = {
@@ -72,6 +76,9 @@ MODELS = {
     "gpt2, untied": ("GPT2LMHeadModel", lambda: small("GPT2Config", tie_word_embeddings=False, initializer_range=0.1), dict(n_layer=3, std=0.1)),
     "llama": ("LlamaForCausalLM", lambda: small("LlamaConfig"), {}),
     "llama, others": ("LlamaForCausalLM", lambda: small("LlamaConfig", tie_word_embeddings=True, attention_bias=True, mlp_bias=True, initializer_range=0.01, pad_token_id=0), dict(std=0.01)),
+    "llama, mistral": ("MistralForCausalLM", lambda: small("MistralConfig", num_key_value_heads=1), {}),
+    "llama, qwen 2": ("Qwen2ForCausalLM", lambda: small("Qwen2Config", num_key_value_heads=1), {}),
+    "llama, qwen 3": ("Qwen3ForCausalLM", lambda: small("Qwen3Config", num_key_value_heads=1, head_dim=8), {}),
     "bert": ("BertForMaskedLM", lambda: small("BertConfig"), {}),
     "bert, classifier": ("BertForSequenceClassification", lambda: small("BertConfig", initializer_range=0.05), dict(std=0.05)),
     "vit": ("ViTForImageClassification", lambda: small("ViTConfig"), {}),
@@ -241,7 +248,8 @@ def test_later_rules_extend_and_override_a_preset():
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
-            self.fc, self.head, self.norm = nn.Linear(4, 4), nn.Linear(4, 2), nn.RMSNorm(4)
+            self.words, self.fc, self.head = nn.Embedding(5, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+            self.norm = nn.RMSNorm(4)
             self.scale = nn.Parameter(torch.zeros(3))
 
     rules = [
@@ -252,6 +260,7 @@ def test_later_rules_extend_and_override_a_preset():
     plan = initium.plan(Model(), rules, strict=True)
     assert {line.name: (line.std, line.last.source) for line in plan if line.name != "norm.weight"} == {
         "scale": (0, "init_cfg of Model, rule 3"),
+        "words.weight": (0.1, "preset llama@1, rule 1"),
         "fc.weight": (0.1, "preset llama@1, rule 1"),
         "fc.bias": (0, "preset llama@1, rule 1"),
         "head.weight": (0, "init_cfg of Model, rule 2"),
@@ -424,3 +433,13 @@ def test_own_presets_in_the_command(presets, tmp_path):
     )
     done = run("presets", "own", "--import", tmp_path / "own.py")
     assert yaml.safe_load(done.stdout) == [dict(type="Normal", layer="Linear", std=1)]
+
+
+def test_a_rule_of_a_preset_may_be_overridden_entirely():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    rules = [dict(preset="resnet"), dict(type="Constant", layer="Conv2d", val=1)]
+    plan = initium.plan(model, rules, seed=0)
+    assert plan["0.weight"].what == "Constant(val=1)"
+    assert not [finding for finding in plan.findings if finding.kind == "shadowed"]
+    twice = [dict(type="Normal", layer="Conv2d"), dict(type="Xavier", layer="Conv2d", bias=2)]
+    assert [f.kind for f in initium.plan(model, twice, seed=0).findings if f.kind == "shadowed"]

@@ -403,7 +403,7 @@ def test_keep_has_nothing_to_keep_on_meta():
     model = nn.Linear(2, 2, device="meta")
     rules = [dict(type="Keep", name="weight"), dict(type="Constant", name="bias", val=1)]
     with pytest.raises(
-        initium.InitError, match="the plan says nothing of 1 tensors on meta.*: weight"
+        initium.InitError, match=r"the plan says nothing of 1 tensors on meta.*: weight"
     ):
         initium.materialize(model, plan=initium.plan(model, rules))
     assert model.weight.is_meta

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from initium.errors import InitError, InitFileNotFoundError, InitTypeError, did_you_mean
-from initium.positions import numbered_rules, place_of
+from initium.reading.positions import numbered_rules, place_of
 
 SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 
@@ -30,7 +30,8 @@ def read_config(path: str | Path) -> Any:
         InitFileNotFoundError: a FileNotFoundError; there is no such file.
         InitError: with file and line: the file cannot be read, or holds a key twice.
     """
-    from initium.reading import from_json, from_toml, from_yaml
+    from initium.reading.nodes import from_json, from_yaml
+    from initium.reading.toml import from_toml
 
     path = Path(path)
     if not path.is_file():

@@ -8,6 +8,7 @@ from initium.functional.classes import KeepInit as KeepInit
 from initium.functional.classes import NormalInit as NormalInit
 from initium.functional.classes import TruncNormalInit as TruncNormalInit
 from initium.functional.classes import UniformInit as UniformInit
+from initium.functional.classes import VarianceScalingInit as VarianceScalingInit
 from initium.functional.classes import XavierInit as XavierInit
 from initium.functional.functions import bias_init_with_prob as bias_init_with_prob
 from initium.functional.functions import c2_msra_fill as c2_msra_fill

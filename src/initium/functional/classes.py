@@ -6,7 +6,7 @@ Each is a name over one initializer of `initium.initializers`; `BaseInit` does t
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 from torch import nn
 from typing_extensions import Unpack
@@ -21,11 +21,17 @@ from initium.initializers import (
     Normal,
     TruncNormal,
     Uniform,
+    VarianceScaling,
     Xavier,
 )
+from initium.initializers.allowed import Allowed
 from initium.initializers.declaration import Layers, Names
+from initium.initializers.variance import AnyMode, Mode, Nonlinearity, Shaped
 from initium.planning import plan_config
 from initium.registry import WEIGHT_INITIALIZERS
+
+AtLeast0 = Annotated[float, Allowed(minimum=0)]
+Units = Annotated[str, Allowed(enum=["absolute", "sigma"])]
 
 
 class Common(TypedDict, total=False):
@@ -97,6 +103,9 @@ class BaseInit(Declaration):
 class ConstantInit(BaseInit):
     """Weights `val`, biases `bias`.
 
+    Args:
+        val: the value of every element.
+
     >>> model = nn.Sequential(nn.Conv2d(3, 1, 3), nn.Linear(1, 2))
     >>> ConstantInit(val=1, bias=2, layer="Linear")(model)
     >>> model[1].bias.tolist()
@@ -122,7 +131,7 @@ class XavierInit(BaseInit):
     """
 
     def __init__(
-        self, gain: float = 1, distribution: str = "normal", **common: Unpack[Common]
+        self, gain: float = 1, distribution: Shaped = "normal", **common: Unpack[Common]
     ) -> None:
         super().__init__(**common)
         self.initializer = Xavier(gain, distribution)
@@ -133,11 +142,15 @@ class XavierInit(BaseInit):
 class NormalInit(BaseInit):
     """Weights from N(mean, std²).
 
+    Args:
+        mean: of the normal distribution.
+        std: of the normal distribution.
+
     >>> NormalInit(std=0.01, layer="Conv2d").info()
     'NormalInit: mean=0, std=0.01, bias=0'
     """
 
-    def __init__(self, mean: float = 0, std: float = 1, **common: Unpack[Common]) -> None:
+    def __init__(self, mean: float = 0, std: AtLeast0 = 1, **common: Unpack[Common]) -> None:
         super().__init__(**common)
         self.initializer = Normal(mean, std)
         self.mean, self.std = mean, std
@@ -152,7 +165,7 @@ class TruncNormalInit(BaseInit):
         std: of the normal distribution before it is cut.
         a: the lower bound, a value of the tensor.
         b: the upper bound, a value of the tensor.
-        units: `'sigma'` makes a and b count standard deviations from the mean instead.
+        units: of a and b: `'absolute'`, or `'sigma'`: standard deviations from the mean.
 
     >>> TruncNormalInit(std=0.02, units="sigma", layer="Linear").initializer.bounds()
     (-0.04, 0.04)
@@ -161,10 +174,10 @@ class TruncNormalInit(BaseInit):
     def __init__(
         self,
         mean: float = 0,
-        std: float = 1,
+        std: AtLeast0 = 1,
         a: float = -2,
         b: float = 2,
-        units: str = "absolute",
+        units: Units = "absolute",
         **common: Unpack[Common],
     ) -> None:
         super().__init__(**common)
@@ -179,6 +192,10 @@ class TruncNormalInit(BaseInit):
 @WEIGHT_INITIALIZERS.register_module(name="Uniform")
 class UniformInit(BaseInit):
     """Weights from U[a, b).
+
+    Args:
+        a: the least value.
+        b: the upper bound, which is never drawn.
 
     >>> UniformInit(a=-1, layer="Linear").info()
     'UniformInit: a=-1, b=1, bias=0'
@@ -207,9 +224,9 @@ class KaimingInit(BaseInit):
     def __init__(
         self,
         a: float = 0,
-        mode: str = "fan_out",
-        nonlinearity: str = "relu",
-        distribution: str = "normal",
+        mode: Mode = "fan_out",
+        nonlinearity: Nonlinearity = "relu",
+        distribution: Shaped = "normal",
         **common: Unpack[Common],
     ) -> None:
         super().__init__(**common)
@@ -235,7 +252,7 @@ class Caffe2XavierInit(BaseInit):
     'Caffe2XavierInit: a=1, mode=fan_in, nonlinearity=leaky_relu, distribution =uniform, bias=0'
     """
 
-    def __init__(self, distribution: str = "uniform", **common: Unpack[Common]) -> None:
+    def __init__(self, distribution: Shaped = "uniform", **common: Unpack[Common]) -> None:
         super().__init__(**common)
         self.initializer = Caffe2Xavier(distribution)
         self.distribution = distribution
@@ -245,11 +262,42 @@ class Caffe2XavierInit(BaseInit):
         return {**kaiming, "distribution ": self.distribution}
 
 
+@WEIGHT_INITIALIZERS.register_module(name="VarianceScaling")
+class VarianceScalingInit(BaseInit):
+    """Weights of variance scale / fanᵉ, e being the exponent; Xavier and Kaiming are cases of it.
+
+    Args:
+        scale: the variance for a fan of 1.
+        mode: `'fan_in'`, `'fan_out'`, or `'fan_avg'`, the mean of both.
+        distribution: `'normal'` or `'uniform'`.
+        exponent: of the fan; 2 is the output layer of muP.
+
+    >>> VarianceScalingInit(scale=2, layer="Linear").initializer.resulting_std([7, 50])
+    0.2
+    """
+
+    def __init__(
+        self,
+        scale: AtLeast0 = 1,
+        mode: AnyMode = "fan_in",
+        distribution: Shaped = "normal",
+        exponent: float = 1,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(**common)
+        self.initializer = VarianceScaling(scale, mode, distribution, exponent)
+        self.scale, self.mode = scale, mode
+        self.distribution, self.exponent = distribution, exponent
+
+
 @WEIGHT_INITIALIZERS.register_module(name="Keep")
 class KeepInit(BaseInit):
     """Leave the tensors that `name=` matches as they are, and say so in the plan.
 
     Only by name: a bias of a kept layer would need a name, too.
+
+    Args:
+        name: a pattern on dotted tensor names, or a list (see `initium.selectors`).
 
     >>> KeepInit(name="backbone.**").info()
     'KeepInit'

@@ -1,24 +1,30 @@
 """Variance scaling: the spread of the values follows from the tensor's fans.
 
-One core, `VarianceScaling`; Xavier, Kaiming and Caffe2Xavier are names for its arguments.
+One core, `variance_scaling`; Xavier, Kaiming and Caffe2Xavier are names for its arguments, and
+`VarianceScaling` takes them all.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import torch
 
 from initium import streams
 from initium.errors import InitError
+from initium.initializers.allowed import Allowed
 from initium.initializers.base import Initializer, Shape, number, one_of
 
 NONLINEARITIES = (
     "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
     "conv_transpose3d", "sigmoid", "tanh", "relu", "leaky_relu", "selu",
 )  # fmt: skip
+Nonlinearity = Annotated[str, Allowed(enum=list(NONLINEARITIES))]
+Shaped = Annotated[str, Allowed(enum=["normal", "uniform"])]
+Mode = Annotated[str, Allowed(enum=["fan_in", "fan_out"])]
+AnyMode = Annotated[str, Allowed(enum=["fan_in", "fan_out", "fan_avg"])]
 
 
 def fans(shape: Shape) -> tuple[int, int]:
@@ -44,15 +50,48 @@ def fans(shape: Shape) -> tuple[int, int]:
 
 
 def variance_scaling(
-    shape: Shape, scale: float, mode: str, distribution: str
+    shape: Shape, scale: float, mode: str, distribution: str, exponent: float = 1
 ) -> streams.Distribution:
-    """The distribution of mean 0 and variance scale / n, n being the fan that `mode` names."""
+    """The distribution of mean 0 and variance scale / nᵉ, n being the fan that `mode` names."""
     fan_in, fan_out = fans(shape)
     n = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
-    std = math.sqrt(scale / n) if n else 0.0  # a fan of 0: the tensor has no elements
+    std = math.sqrt(scale / n**exponent) if n else 0.0  # a fan of 0: the tensor has no elements
     if distribution == "normal":
         return streams.Normal(0.0, std)
     return streams.Uniform(-math.sqrt(3) * std, math.sqrt(3) * std)
+
+
+@dataclass(frozen=True)
+class VarianceScaling(Initializer):
+    """Mean 0 and variance scale / fanᵉ, e being the exponent.
+
+    Args:
+        scale: the variance for a fan of 1.
+        mode: `'fan_in'`, `'fan_out'`, or `'fan_avg'`, the mean of both.
+        distribution: `'normal'` or `'uniform'`.
+        exponent: of the fan: 1 keeps the spread of sums of independent terms, 2 that of sums
+            whose terms are alike (the output layer of muP), 0 leaves the fan out.
+
+    >>> VarianceScaling(scale=4, exponent=2).resulting_std([10, 50])
+    0.04
+    """
+
+    scale: float = 1
+    mode: str = "fan_in"
+    distribution: str = "normal"
+    exponent: float = 1
+    formula: ClassVar[str] = "var(w) = scale / fan^exponent"
+    reference: ClassVar[str] = "the schemes of Glorot, He and LeCun (Efficient BackProp, 1998)"
+
+    def __post_init__(self) -> None:
+        number("scale", self.scale, least=0)
+        one_of("mode", self.mode, "fan_in", "fan_out", "fan_avg")
+        one_of("distribution", self.distribution, "normal", "uniform")
+        number("exponent", self.exponent)
+
+    def draws(self, shape: Shape) -> streams.Distribution:
+        """The core itself."""
+        return variance_scaling(shape, self.scale, self.mode, self.distribution, self.exponent)
 
 
 @dataclass(frozen=True)

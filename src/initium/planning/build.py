@@ -205,7 +205,7 @@ class Planner:
             if row is not None and initializer != Constant(0):
                 where = Where(((row, row + 1, 1),))
                 self.writes[slot].append(replace(fill, initializer=Constant(0), where=where))
-        if targets:
+        if targets and not rule.preset:
             self.rules.append((rule.source, [slot for slot, _ in targets]))
 
     def _loads(self, wish: Wish) -> None:

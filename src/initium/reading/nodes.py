@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from initium.errors import InitError
-from initium.positions import Place, PlacedDict, PlacedList, placed_dict, placed_list
+from initium.reading.positions import Place, PlacedDict, PlacedList, placed_dict, placed_list
 
 # people write configs that they have read back to YAML
 yaml.SafeDumper.add_representer(PlacedDict, yaml.SafeDumper.represent_dict)
@@ -115,15 +115,17 @@ class _Nodes:
         lines: dict[str | int, int] = {}
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            if key_node.tag == f"{TAG}merge":
-                merged = {**self._merged(value_node), **merged}
-                continue
-            key = self.value(key_node)
+            is_merge = key_node.tag == f"{TAG}merge"
+            key = "<<" if is_merge else self.value(key_node)
             if not isinstance(key, str):
                 raise self.error(key_node, f"a key must be a string, but got {key!r}")
-            if key in own:
+            if key in lines:
                 raise self.error(key_node, f"{key!r} stands here twice, first in line {lines[key]}")
-            own[key], lines[key] = self.value(value_node), _line(key_node)
+            lines[key] = _line(key_node)
+            if is_merge:
+                merged = self._merged(value_node)
+            else:
+                own[key] = self.value(value_node)
         return placed_dict({**merged, **own}, Place(self.file, _line(node), lines=lines))
 
     def _merged(self, node: yaml.Node) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from initium.errors import InitError
-from initium.positions import Place, PlacedDict, placed_dict, placed_list
 from initium.reading.nodes import broken
+from initium.reading.positions import Place, PlacedDict, placed_dict, placed_list
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -1,0 +1,298 @@
+"""The JSON Schema of configs: what works validates, mistakes do not; docs, enums, a user's own."""
+
+import contextlib
+import copy
+import io
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from torch import nn
+from typer.testing import CliRunner
+
+import initium
+from initium import PRESETS, WEIGHT_INITIALIZERS, InitError, read_config
+from initium.cli import app
+from initium.config import parse
+from initium.presets.showing import shown
+from initium.registry import known_arguments
+from initium.schema import config_schema
+
+ROOT = Path(__file__).parents[1]
+BUILT_IN = ["Constant", "Xavier", "Normal", "TruncNormal", "Uniform", "Kaiming", "Caffe2Xavier",
+            "VarianceScaling", "Keep", "Pretrained"]  # fmt: skip
+
+
+def validator():
+    schema = config_schema()
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(json.loads(json.dumps(schema)))
+
+
+@pytest.fixture(scope="module")
+def known():
+    return validator()
+
+
+def says(validator, cfg):
+    """The messages of all that is wrong, those of the branches within included."""
+    found, left = [], list(validator.iter_errors(json.loads(json.dumps(cfg))))
+    while left:
+        error = left.pop()
+        found.append(error.message)
+        left += error.context or []
+    return found
+
+
+def named_files():
+    return [*sorted((ROOT / "examples").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", named_files(), ids=lambda path: path.name)
+def test_examples_validate(path, known):
+    assert says(known, read_config(path)) == []
+
+
+def documented():
+    """The configs in the docs: blocks of YAML, JSON and TOML."""
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for kind, text in re.findall(r"^```(yaml|json|toml)\n(.*?)^```", page.read_text(), re.M | re.S):  # fmt: skip
+            if "preset" in text or "type" in text:
+                yield pytest.param(kind, text, id=f"{page.name}: {text[:20]!r}")
+
+
+@pytest.mark.parametrize(("kind", "text"), list(documented()))
+def test_configs_in_the_docs_validate_and_are_read(kind, text, known, tmp_path):
+    path = tmp_path / f"c.{kind}"
+    path.write_text(text)
+    assert says(known, read_config(path)) == []
+    parse(read_config(path), "here")
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_what_presets_say_validates(name, known):
+    arguments = ["base_width=64"] if name == "mup" else []
+    assert says(known, shown(name, arguments).rules) == []
+
+
+WORKS = [
+    [],
+    dict(type="Normal"),
+    dict(type="Normal", layer="Linear", name=None, bias_prob=0.01),
+    dict(type="Normal", std=1e-3, mean=-1),
+    {"$schema": "x", "type": "Normal"},
+    {"$schema": "x", "init_cfg": dict(type="Keep", name="a")},
+    {"init_cfg": [dict(type="Keep", name=["a", "b"])], "x-mine": [1]},
+    dict(type="Kaiming", layer=["Conv2d", "torch.nn.Linear"], mode="fan_in", nonlinearity="selu"),
+    dict(type="TruncNormal", a=-1, b=1, units="sigma"),
+    dict(type="Constant", val=1, override=dict(name="a.b")),
+    dict(type="Constant", val=1, override=[dict(name="a"), dict(name="b", type="Normal", std=2)]),
+    dict(type="Constant", val=1, override=dict(name="b", type="Pretrained", checkpoint="x.pth")),
+    dict(type="VarianceScaling", scale=2, mode="fan_avg", exponent=2, distribution="uniform"),
+    dict(type="Pretrained", checkpoint="x.pth", prefix="a.", rename=[["a", "b"]], strict=False),
+    dict(type="Pretrained", checkpoint="x.pth", ignore="a.*", ignore_unused=["b"]),
+    dict(type="Pretrained", checkpoint="x", convert=[dict(type="Transpose", key="a.weight")]),
+    dict(preset="gpt2"),
+    dict(preset="gpt2@1", n_layer=24),
+    [dict(preset="resnet", depth=18), dict(type="Normal", name="**.fc.weight", std=0.01)],
+    dict(preset="mup", base_width=64, input=["a", "b"], norm=None),
+]
+
+
+@pytest.mark.parametrize("cfg", WORKS, ids=str)
+def test_what_works_validates(cfg, known):
+    assert says(known, cfg) == []
+    parse(copy.deepcopy(cfg), "here")
+
+
+MISTAKES = [
+    (dict(type="Norml"), "'Norml' is not one of"),
+    (dict(type="Normal", sdt=1), "'sdt' was unexpected"),
+    (dict(type="Normal", std="1e-3"), "'1e-3' is not of type 'number'"),
+    (dict(type="Normal", std=-1), "-1 is less than the minimum of 0"),
+    (dict(type="Constant", layer="Linear"), "'val' is a required property"),
+    (dict(layer="Linear"), "is not valid under any of the given schemas"),
+    (dict(type="Kaiming", mode="fan"), "'fan' is not one of ['fan_in', 'fan_out']"),
+    (dict(type="Kaiming", nonlinearity="gelo"), "'gelo' is not one of"),
+    (dict(type="TruncNormal", units="sigmas"), "'sigmas' is not one of"),
+    (dict(type="Normal", layer=[1]), "1 is not of type 'string'"),
+    (dict(type="Normal", bias=True), "True is not of type 'number'"),
+    (dict(type="Constant", val=1, override="conv"), "'conv' is not of type 'object'"),
+    (dict(type="Constant", val=1, override=dict(type="Normal")), "'name' is a required property"),
+    (dict(type="Constant", val=1, override=dict(name="a", val=1)), "'val' was unexpected"),
+    (dict(type="Constant", val=1, override=dict(name="a", type="Norml")), "'Norml' is not one of"),
+    (dict(type="Constant", val=1, override=[dict(name="a", type="Normal", sdt=1)]), "'sdt' was unexpected"),
+    (dict(type="Pretrained", checkpoint="x", strict="yes"), "'yes' is not of type 'boolean'"),
+    (dict(type="Pretrained"), "'checkpoint' is a required property"),
+    (dict(type="Pretrained", checkpoint=3), "3 is not of type 'string'"),
+    (dict(type="Pretrained", checkpoint="x", convert=[dict(type="Trnspose")]), "'Trnspose' is not one of"),
+    (dict(preset="gpt3"), "'gpt3' is not one of"),
+    (dict(preset="gpt2@7"), "'gpt2@7' is not one of"),
+    (dict(preset="gpt2", n_layers=3), "'n_layers' was unexpected"),
+    (dict(preset="gpt2", n_layer=2.5), "2.5 is not of type 'integer'"),
+    (dict(preset="gpt2", n_layer=0), "0 is less than the minimum of 1"),
+    (dict(preset="resnet", depth=20), "20 is not one of [18, 34, 50, 101, 152]"),
+    (dict(preset="mup"), "'base_width' is a required property"),
+    (dict(preset="llama", type="Normal"), "is valid under each of"),
+    (dict(type="Keep"), "'name' is a required property"),
+    ("Normal", "'Normal' is not of type 'object'"),
+    (["Normal"], "'Normal' is not of type 'object'"),
+    (dict(init_cfg=[], seed=3), "'seed' does not match any of the regexes"),
+    (dict(init_cfg=3), "3 is not of type 'object'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("cfg", "message"), MISTAKES, ids=str)
+def test_mistakes_do_not_validate_and_do_not_work(cfg, message, known):
+    assert any(message in text for text in says(known, cfg)), says(known, cfg)
+    with pytest.raises(InitError):
+        parse(copy.deepcopy(cfg), "here")
+
+
+def test_every_argument_has_its_docs_and_its_default():
+    definitions = config_schema()["$defs"]
+    for name in BUILT_IN:
+        names, required, _ = known_arguments(WEIGHT_INITIALIZERS.get(name))
+        made = definitions[name]
+        assert set(made["properties"]) == {"type", "override", "$schema", *names}
+        assert made["required"] == ["type", *required] and not made["additionalProperties"]
+    for name, made in definitions.items():
+        for argument, schema in made["properties"].items():
+            assert schema.get("description") or "$ref" in schema, (name, argument)
+    kaiming = definitions["Kaiming"]["properties"]
+    assert kaiming["mode"]["default"] == "fan_out" and kaiming["a"]["default"] == 0
+    assert "2015" in definitions["Kaiming"]["description"]
+    # own, and those all share
+    assert "pattern on dotted tensor names" in kaiming["name"]["description"]
+    assert "negative slope" in kaiming["a"]["description"]
+    # where both a class and its base have docs, the nearer ones count
+    keep = definitions["Keep"]["properties"]["name"]["description"]
+    assert keep == "a pattern on dotted tensor names, or a list (see `initium.selectors`)."
+    preset = definitions["preset-gpt2@1"]["properties"]
+    assert preset["n_layer"]["default"] == 12 and "Radford" in preset["preset"]["description"]
+    assert "number of blocks" in preset["n_layer"]["description"]
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setattr(WEIGHT_INITIALIZERS, "_module_dict", dict(WEIGHT_INITIALIZERS.module_dict))
+    monkeypatch.setattr(PRESETS, "_versions", {k: dict(v) for k, v in PRESETS._versions.items()})
+    return WEIGHT_INITIALIZERS
+
+
+def test_a_users_own_are_in_it(registered):
+    @registered.register_module()
+    class Small(initium.BaseInit):
+        """Small weights.
+
+        Args:
+            width (int): of the model,
+                in features.
+            how: a word.
+
+        Returns:
+            nothing: at all
+        """
+
+        def __init__(self, width: int, how: Literal["in", "out"] = "in", **common: Any) -> None:
+            super().__init__(**common)
+
+    @registered.register_module(name=["Odd", "Strange"])
+    class Odd:
+        def __init__(self, where: "NoSuchName", cls: type = nn.Linear, **more):  # noqa: F821
+            pass
+
+        def __call__(self, module):
+            pass
+
+    @registered.register_module()
+    def of_function(module: Any = None, sizes: Sequence[int] = (1, 2)):
+        return lambda module: None
+
+    @PRESETS.register("gpt2", version=2)
+    def newer(depth: int):
+        return []
+
+    made = validator()
+    small = made.schema["$defs"]["Small"]
+    assert small["description"] == "Small weights."
+    assert small["properties"]["width"] == dict(
+        type="integer", description="of the model, in features."
+    )
+    assert small["properties"]["how"]["enum"] == ["in", "out"]
+    assert "nothing" not in small["properties"] and small["required"] == ["type", "width"]
+    assert "layer" in small["properties"]
+    for cfg in (
+        dict(type="Small", width=3, layer="Linear"),
+        dict(type="Odd", where=3, anything="goes"),
+        dict(type="Strange", where=None),
+        dict(type="of_function", sizes=[3]),
+        dict(preset="gpt2", depth=3),
+        dict(preset="gpt2@2", depth=3),
+        dict(preset="gpt2@1", n_layer=3),
+    ):
+        assert says(made, cfg) == [], cfg
+    for cfg, message in (
+        (dict(type="Small", width="3"), "'3' is not of type 'integer'"),
+        (dict(type="Odd"), "'where' is a required property"),
+        (dict(type="of_function", sizes=3), "3 is not of type 'array'"),
+        (dict(preset="gpt2", n_layer=3), "'n_layer' was unexpected"),
+    ):
+        assert any(message in text for text in says(made, cfg)), cfg
+
+
+def test_configs_of_the_guide_validate(registered, tmp_path, monkeypatch):
+    """All that its Python blocks hand over, with the initializers that they register."""
+    monkeypatch.chdir(tmp_path)
+    given = []
+
+    def recording(cfg, where):
+        rules = parse(cfg, where)  # what does not work is not noted
+        given.append(cfg)
+        return rules
+
+    monkeypatch.setattr("initium.planning.build.parse", recording)
+    code = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/guide.md").read_text(), re.M | re.S)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        exec(compile("\n".join(code), "guide.md", "exec"), {"__name__": "__main__"})
+    made = validator()
+    as_data = [cfg for cfg in given if _is_data(cfg)]
+    assert len(as_data) > 20
+    assert [cfg for cfg in as_data if says(made, cfg)] == []
+
+
+def _is_data(cfg):
+    try:
+        return bool(json.dumps(cfg))
+    except TypeError:  # a class, or an object
+        return False
+
+
+def test_the_command_prints_or_writes_it(tmp_path, registered):
+    done = CliRunner().invoke(app, ["schema"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == json.loads(json.dumps(config_schema()))
+    assert json.loads(done.stdout)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    (tmp_path / "own.py").write_text(
+        "import initium\n@initium.WEIGHT_INITIALIZERS.register_module()\n"
+        "class FromAFile(initium.BaseInit):\n    pass\n"
+    )
+    out = tmp_path / "s.json"
+    done = CliRunner().invoke(app, ["schema", "-o", str(out), "--import", str(tmp_path / "own.py")])
+    assert done.stdout.startswith("wrote ") and "FromAFile" in json.loads(out.read_text())["$defs"]
+    done = CliRunner().invoke(app, ["schema", "--import", "no_such_module"])
+    assert done.exit_code == 2 and "cannot import no_such_module" in done.stderr
+
+
+def test_words_of_yaml_are_the_same_in_editors_and_here(known, tmp_path):
+    """Editors read YAML 1.2, as we do: `1e-3` is a number, `yes` is a word."""
+    (tmp_path / "c.yaml").write_text("- type: Normal\n  std: 1e-3\n")
+    assert says(known, read_config(tmp_path / "c.yaml")) == []
+    assert says(known, yaml.safe_load((tmp_path / "c.yaml").read_text())) != []
