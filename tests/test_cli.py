@@ -109,7 +109,11 @@ def test_diff_has_an_exit_code(here):
         ("nett:build", "c.yaml", "cannot import nett"),
         ("net.py:build", "d.yaml", "there is no config file d.yaml"),
         ("net.py:build", "bad.yaml", "cannot read the config bad.yaml"),
-        ("net.py:build", "typo.json", "typo.json, line 1 (rule 1): KaimingInit got an unknown argument 'mod'"),
+        (
+            "net.py:build",
+            "typo.json",
+            "typo.json, line 1 (rule 1): KaimingInit got an unknown argument 'mod'",
+        ),
     ],
 )
 def test_mistakes_in_one_line_with_exit_code_2_and_no_file(here, target, config, message):
