@@ -82,15 +82,15 @@ def test_a_model_that_is_resumed_is_as_its_checkpoint(tmp_path, monkeypatch):
     assert torch.equal(second.linear.weight, first.linear.weight)
 
 
-def mm_model(init_cfg, code=None):
-    from mmengine.model import BaseModule
+def model_of(base, init_cfg, code=None):
+    """A net of blocks on one of the two BaseModules, with or without user code."""
 
-    class Block(BaseModule):
+    class Block(base):
         def __init__(self, init_cfg=None):
             super().__init__(init_cfg)
             self.conv, self.norm = nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8)
 
-    class Net(BaseModule):
+    class Net(base):
         def __init__(self):
             super().__init__(init_cfg)
             self.one = Block()
@@ -104,34 +104,18 @@ def mm_model(init_cfg, code=None):
                 code(self)
 
     return Net()
+
+
+def mm_model(init_cfg, code=None):
+    from mmengine.model import BaseModule
+
+    return model_of(BaseModule, init_cfg, code)
 
 
 RULES = [
     dict(type="Kaiming", layer="Conv1d"),
     dict(type="Constant", layer="Linear", val=3, override=dict(name="head", type="Xavier")),
 ]
-
-
-def ours_of(init_cfg, code=None):
-    class Block(initium.BaseModule):
-        def __init__(self, init_cfg=None):
-            super().__init__(init_cfg)
-            self.conv, self.norm = nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8)
-
-    class Net(initium.BaseModule):
-        def __init__(self):
-            super().__init__(init_cfg)
-            self.one = Block()
-            self.two = Block(dict(type="Normal", layer="Conv1d", std=0.5))
-            self.head = nn.Linear(8, 3)
-
-        if code is not None:
-
-            def init_weights(self):
-                super().init_weights()
-                code(self)
-
-    return Net()
 
 
 def halve(model):
@@ -142,7 +126,7 @@ def halve(model):
 
 @pytest.mark.parametrize("code", [None, halve])
 def test_a_model_of_theirs_gets_what_ours_would(theirs, code):
-    model, twin = mm_model(RULES, code), ours_of(RULES, code)
+    model, twin = mm_model(RULES, code), model_of(initium.BaseModule, RULES, code)
     plan = theirs.plan(model, seed=4)
     assert not model.is_init
     before = {name: value.clone() for name, value in model.state_dict().items()}
