@@ -1,5 +1,6 @@
 """Every command on a real model: a small Llama of transformers, from the first plan to the last check."""
 
+import contextlib
 import json
 import os
 import signal
@@ -123,11 +124,15 @@ def test_an_interrupted_init_leaves_nothing_half_done(here, out):
         time.sleep(0.02)
         if set(here.glob("start*")) - before:  # it has begun to write
             break
-    process.send_signal(signal.SIGINT)
+    while process.poll() is None:  # Python drops an interrupt that meets it in a callback
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.5)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130, error.decode()
-    assert not set(here.glob("*.part"))
     left = list(here.glob("*start*"))
     if left:  # all of it had been written when the signal was heard
         assert left == [here / "start.safetensors"]
         assert len(load_file(left[0])) == 24 * 9 + 3
+    else:
+        assert process.returncode in (130, -signal.SIGINT), error.decode()
+    assert not set(here.glob("*.part"))
