@@ -89,6 +89,40 @@ def test_explain_names_every_write_and_the_winner(here):
     assert done.exit_code == 2 and "Did you mean '0.weight'" in done.stderr
 
 
+def test_another_seed_is_a_difference(here):
+    run("plan", "net.py:build", "c.yaml", "--seed", 3, "-o", "a.json")
+    run("plan", "net.py:build", "c.yaml", "--seed", 4, "-o", "b.json")
+    done = run("diff", "a.json", "b.json")
+    assert done.exit_code == 1
+    assert done.stdout == "- seed 3, rng 'philox'\n+ seed 4, rng 'philox'\n"
+
+
+def test_nothing_is_overwritten_unless_that_is_said(here):
+    out = here / "x.safetensors"
+    out.write_text("mine")
+    done = run("init", "net.py:build", "c.yaml", "-o", out)
+    assert done.exit_code == 2 and "is there already; say --force to replace it" in done.stderr
+    assert out.read_text() == "mine"
+    assert run("init", "net.py:build", "c.yaml", "-o", out, "--force").exit_code == 0
+    assert "0.weight" in load_file(out)
+
+
+@pytest.mark.parametrize("out", ["x.txt", "x.pth", "x.json"])
+def test_an_ending_that_is_no_folder_is_refused(here, out):
+    done = run("init", "net.py:build", "c.yaml", "-o", out)
+    assert (
+        done.exit_code == 2
+        and "give a .safetensors file, or a name without an ending" in done.stderr
+    )
+    assert not (here / out).exists()
+
+
+def test_a_rule_that_means_nothing_is_an_error_in_strict_mode(here):
+    (here / "n.json").write_text(json.dumps(dict(type="Normal")))
+    assert "it does nothing" in run("plan", "net.py:build", "n.json").stdout
+    assert run("plan", "net.py:build", "n.json", "--strict").exit_code == 2
+
+
 def test_diff_has_an_exit_code(here):
     run("plan", "net.py:build", "c.yaml", "--seed", 3, "-o", "a.json")
     run("plan", "net.py:build", "--seed", 3, "-o", "b.json")

@@ -296,7 +296,7 @@ def test_force_replaces_nothing_but_checkpoints(here):
 def test_endings_of_other_files_are_refused(here, ending):
     done = init(f"x.{ending}")
     assert done.exit_code == 2
-    assert "give a .safetensors file, or a folder" in done.stderr
+    assert "give a .safetensors file, or a name without an ending" in done.stderr
     assert left(here) == set()
 
 

@@ -112,7 +112,7 @@ def init_command(
     seed: SeedOption = None,
     rng: RngOption = "philox",
     strict: Strict = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a folder that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Initialise a model by a config and write its weights.
 

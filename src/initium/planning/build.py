@@ -161,10 +161,11 @@ class Planner:
 
     def _advise(self, rule: Rule) -> None:
         for each in (rule, *rule.overrides):
-            texts = list(each.advice)
+            # what is odd about a rule, whatever the model, is that it means nothing
+            self.findings += [Finding("unmatched", f"{each.source}: {t}") for t in each.advice]
             if isinstance(each.declared, Declaration) and each.declared.declares():
-                texts.append(each.declared.initializer.advice() or "")
-            self.findings += [Finding("advice", f"{each.source}: {t}") for t in texts if t]
+                text = each.declared.initializer.advice()
+                self.findings += [Finding("advice", f"{each.source}: {text}")] if text else []
 
     def _with_overrides(self, rule: Rule, path: str, module: nn.Module) -> None:
         for each in (rule, *rule.overrides):

@@ -87,8 +87,14 @@ class Plan:
         return views.explain(self[name])
 
     def diff(self, other: Plan) -> str:
-        """What differs between this plan and another one, a line a tensor; empty: nothing."""
-        return views.diff(self.lines, other.lines)
+        """What differs between this plan and another one, a line a tensor; empty: nothing.
+
+        Where seeds differ, all that is random does; a line says so.
+        """
+        mine, others = (f"seed {plan.seed!r}, rng {plan.rng!r}" for plan in (self, other))
+        seeds = [] if mine == others else [f"- {mine}", f"+ {others}"]
+        lines = views.diff(self.lines, other.lines)
+        return "\n".join([*seeds, *([lines] if lines else [])])
 
     def select(self, names: Names) -> Plan:
         """The plan of a part of the model, whose tensors get the values that the whole would have.

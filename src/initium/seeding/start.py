@@ -26,8 +26,6 @@ from initium.seeds import fresh_seed
 from initium.streams import Seed, check_rng
 from initium.tree import Tree
 
-_FILES = (".pth", ".pt", ".bin", ".ckpt")
-
 
 def write_start(
     factory: Callable[[], nn.Module],
@@ -54,7 +52,7 @@ def write_start(
         rng: `'torch'`: the constructor runs as it is, and torch's own functions carry out the
             config; for one process alone.
         strict: as in `initium.build`.
-        force: replace a folder of `torch.distributed.checkpoint` that is there.
+        force: replace a file, or a folder of `torch.distributed.checkpoint`, that is there.
 
     Returns:
         what happened to every tensor; None on all ranks but the first.
@@ -80,6 +78,8 @@ def write_start(
     check_rng(rng, seed)
     _check_ending(path)
     if path.suffix == ".safetensors":
+        if path.exists() and not force:
+            raise InitError(f"{path} is there already; say --force to replace it")
         model, report = made(None, Ranks([]))
         save_model(model, path)
         return report
@@ -99,10 +99,11 @@ def _check_ending(path: Path) -> None:
             f"{path} is one file, which {world()} ranks cannot write together; give a folder, a name "
             "without an ending, or start one process alone"
         )
-    if path.suffix in _FILES:
+    # a folder may be called step_0.5
+    if path.suffix != ".safetensors" and any(letter.isalpha() for letter in path.suffix):
         raise InitError(
-            f"cannot write {path}: give a .safetensors file, or a folder for "
-            "torch.distributed.checkpoint; initium convert makes other files of them"
+            f"cannot write {path}: give a .safetensors file, or a name without an ending for a folder "
+            "of torch.distributed.checkpoint; initium convert makes other files of them"
         )
 
 
