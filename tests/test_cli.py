@@ -89,6 +89,13 @@ def test_explain_names_every_write_and_the_winner(here):
     assert done.exit_code == 2 and "Did you mean '0.weight'" in done.stderr
 
 
+def test_init_reports_for_machines(here):
+    done = run("init", "net.py:build", "c.yaml", "-o", "x.safetensors", "--seed", 3, "--json")
+    report = json.loads(done.stdout)
+    assert report["seed"] == 3
+    assert [entry["kind"] for entry in report["entries"]] == ["filled"] * 4
+
+
 def test_another_seed_is_a_difference(here):
     run("plan", "net.py:build", "c.yaml", "--seed", 3, "-o", "a.json")
     run("plan", "net.py:build", "c.yaml", "--seed", 4, "-o", "b.json")

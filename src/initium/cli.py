@@ -113,6 +113,7 @@ def init_command(
     rng: RngOption = "philox",
     strict: Strict = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Initialise a model by a config and write its weights.
 
@@ -121,6 +122,8 @@ def init_command(
     A folder is one of torch.distributed.checkpoint, with the plan in it; each rank writes its share:
     torchrun --nproc-per-node 8 -m initium init model.py:build vit.yaml --out start --seed 0
     """
+    import json
+
     from initium.files import model_factory, read_config
     from initium.seeding import write_start
 
@@ -135,8 +138,7 @@ def init_command(
             force=force,
         )
     if report is not None:
-        typer.echo(report)
-        typer.echo(f"wrote {out}")
+        typer.echo(json.dumps(report.to_dict(), indent=1) if as_json else f"{report}\nwrote {out}")
 
 
 Checkpoint = Annotated[str, typer.Argument(help="A file, folder or URL.")]
