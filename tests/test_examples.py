@@ -1,8 +1,6 @@
 """The scripts in `examples/` run as they stand, and print what they should."""
 
-import os
 import re
-import subprocess
 import sys
 import tempfile
 from functools import cache
@@ -10,31 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from processes import TORCHRUN, output
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LOSS = re.compile(r"loss:? (\d+\.\d+)")
 
 
 @cache
 def run(name, processes=0):
+    start = [*TORCHRUN, f"--nproc-per-node={processes}"] if processes else [sys.executable]
     with tempfile.TemporaryDirectory() as folder:
-        return output(name, folder, processes)
-
-
-def output(name, folder, processes):
-    command = [sys.executable]
-    if processes:
-        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, str(EXAMPLES / name)],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=env,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr  # MMEngine logs to the one, the others print to the other
+        return output([*start, str(EXAMPLES / name)], cwd=folder)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 import json
 import os
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 import initium
+from processes import TORCHRUN, output
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -154,12 +156,45 @@ def environment():
 
 @pytest.mark.usefixtures("environment")
 def test_a_model_on_meta_that_a_strategy_shards(tmp_path):
+    assert same(sharded_start(tmp_path, 1), expected())
+    torch.distributed.destroy_process_group()
+
+
+def sharded_start(folder, processes):
+    """The whole state at the first step of a model that is sharded over all processes."""
     from lightning.pytorch.strategies import ModelParallelStrategy
 
     strategy = ModelParallelStrategy(
-        data_parallel_size=1, tensor_parallel_size=1, process_group_backend="gloo"
+        data_parallel_size=processes, tensor_parallel_size=1, process_group_backend="gloo"
     )
     module, callback = Sharded(nn.Identity()), InitWeights(RULES, seed=3)
-    fit(module, callback, tmp_path, strategy=strategy, devices=1, enable_checkpointing=False)
-    assert same(module.start, expected())
-    torch.distributed.destroy_process_group()
+    fit(module, callback, folder, strategy=strategy, devices=processes, enable_checkpointing=False)
+    return module.start
+
+
+def ddp_start(folder, processes):
+    """The state at the first step of replicas."""
+    strategy = lightning.strategies.DDPStrategy(process_group_backend="gloo")
+    module = Module()
+    fit(module, InitWeights(RULES, seed=3), folder, strategy=strategy, devices=processes)
+    return module.start
+
+
+SCRIPT = """
+import sys
+import torch
+import test_lightning
+
+found = getattr(test_lightning, sys.argv[1])(sys.argv[2], 2)
+torch.save(found, f"{sys.argv[2]}/{torch.distributed.get_rank()}.pt")
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("way", ["sharded_start", "ddp_start"])
+def test_two_processes_start_as_one(tmp_path, way):
+    (tmp_path / "ranks.py").write_text(SCRIPT)
+    command = [*TORCHRUN, "--nproc-per-node=2", str(tmp_path / "ranks.py"), way, str(tmp_path)]
+    output(command, env={"PYTHONPATH": str(Path(__file__).parent)})
+    for rank in range(2):
+        assert same(torch.load(tmp_path / f"{rank}.pt"), expected())

@@ -85,8 +85,9 @@ class InitWeights(Callback):  # type: ignore[misc]  # lightning need not be inst
         }
         for logger in trainer.loggers:
             logger.log_hyperparams({k: ", ".join(v) for k, v in said.items()})
-        if trainer.is_global_zero and trainer.log_dir is not None:
-            folder = Path(trainer.log_dir)
+        place = trainer.log_dir  # asked for by all ranks: Lightning broadcasts it
+        if trainer.is_global_zero and place is not None:
+            folder = Path(place)
             folder.mkdir(parents=True, exist_ok=True)
             reports = [report.to_dict() for report in self.reports]
             (folder / "initium.json").write_text(json.dumps(reports, indent=1), encoding="utf-8")
