@@ -17,7 +17,7 @@ from checkpoints import bits, load, net, refused, same
 from initium import InitError, initialize, plan
 from initium.checkpoint import convert_checkpoint, inspect_checkpoint
 from initium.checkpoint.blob import LocalFile
-from initium.checkpoint.entry import Region
+from initium.checkpoint.region import Region
 from initium.cli import app
 
 

@@ -89,6 +89,25 @@ def test_verify_sees_a_shard_that_has_changed(mesh):
         initium.verify(model)
 
 
+def test_verify_knows_elements_that_nothing_has_written(mesh):
+    class Part(initium.BaseModule):
+        def __init__(self):
+            super().__init__()
+            self.stack = nn.Parameter(torch.ones(3, 30, 20))
+
+        def init_weights(self):
+            nn.init.uniform_(self.stack[1])
+
+    model = Part()
+    spread = distribute_tensor(model.stack.detach(), mesh, STACK, src_data_rank=None)
+    model.stack = nn.Parameter(spread)
+    model.init_weights(seed=1)
+    assert initium.verify(model) == 1
+    memory_of(model.stack)[1, 0, 0] += 1
+    with pytest.raises(InitError, match="stack: the part of it that this rank holds is not"):
+        initium.verify(model)
+
+
 def test_each_call_of_a_function_on_a_shard_has_the_key_of_the_whole(mesh):
     model, whole = sharded(net(), mesh), net()
     for one in (model, whole):

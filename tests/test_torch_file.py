@@ -29,7 +29,7 @@ from torch import nn
 
 from initium import InitError
 from initium.checkpoint.blob import Blob
-from initium.checkpoint.entry import Entry, Given, Region, Unreadable
+from initium.checkpoint.entry import Entry, Given, Unreadable
 from initium.checkpoint.formats import machine, pickles
 from initium.checkpoint.formats.modules import state_dict_of
 from initium.checkpoint.formats.pickles import read_pickle
@@ -37,6 +37,7 @@ from initium.checkpoint.formats.rebuilding import rebuild
 from initium.checkpoint.formats.storages import Storage
 from initium.checkpoint.formats.torch_file import read_torch
 from initium.checkpoint.formats.values import Global, Opaque
+from initium.checkpoint.region import Region
 
 FORMATS = {"zip": True, "legacy": False}
 both = pytest.mark.parametrize("format", FORMATS)

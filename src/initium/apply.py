@@ -12,6 +12,7 @@ from initium.cluster import Ranks, ranks_of
 from initium.config import InitCfg
 from initium.errors import InitError
 from initium.here import recorder_here, unseen
+from initium.lines import Line
 from initium.planning import Plan, plan_config, remember_plan
 from initium.protection import protect_loaded
 from initium.report import Entry as Happened
@@ -22,7 +23,7 @@ from initium.shard import memory_of
 from initium.streams import Generators, Seed
 from initium.todo import ToDo, Wanted, just_planned, stream_keys, to_do
 from initium.tree import Tree
-from initium.writes import CONSTRUCTOR, USER_CODE, Capture, Fill, Line, Load, Write, is_keep
+from initium.writes import CONSTRUCTOR, USER_CODE, Capture, Fill, Load, Write, is_keep
 from initium.writing import Target, Writer, given
 
 

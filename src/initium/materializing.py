@@ -11,13 +11,14 @@ from initium.apply import agreed, carry_out
 from initium.cluster import ranks_of
 from initium.errors import InitError, listing
 from initium.here import unseen
+from initium.lines import Line
 from initium.placing import place
 from initium.planning import Plan, plan_of
 from initium.report import Report
 from initium.streams import Seed, check_seed
 from initium.todo import to_do
 from initium.tree import Tree, is_lazy
-from initium.writes import Line, is_keep
+from initium.writes import is_keep
 
 
 def materialize(

@@ -12,12 +12,13 @@ from initium.checkpoint import Files, rematch
 from initium.errors import InitError, InitNameError, did_you_mean, located
 from initium.flat import check_not_flat
 from initium.initializers import check_tensor
+from initium.lines import Line
 from initium.planning import Plan
 from initium.protection import check_writes
 from initium.shard import check_held, shape_of
 from initium.streams import Seed, keys_of
 from initium.tree import Slot, Tree
-from initium.writes import Capture, Fill, Line, Load, Write, is_keep
+from initium.writes import Capture, Fill, Load, Write, is_keep
 
 ToDo = list[tuple[Slot, list[Write]]]
 Wanted = Callable[[Slot, list[Write]], bool]

@@ -13,14 +13,14 @@ from initium.digest import digest_of, same_bits
 from initium.errors import InitError, listing
 from initium.here import unseen
 from initium.initializers import Chain
+from initium.lines import Line
 from initium.planning import Plan, plan_of
 from initium.protection import protection_of
+from initium.refilling import refill
 from initium.shard import empty_like, is_sharded, memory_of, shape_of
 from initium.streams import Distribution, Normal, TruncNormal, Uniform, keys_of
-from initium.todo import ready, stream_keys
 from initium.tree import Slot, Tree, is_lazy
-from initium.writes import Capture, Fill, Line, Load, Write, is_keep
-from initium.writing import Target, Writer
+from initium.writes import Capture, Fill, Load, Write, is_keep
 
 # Standard errors that a mean or a spread may be off: in 1e9 tensors, about one is.
 SIGMAS = 6.0
@@ -111,11 +111,10 @@ class _Checker:
         """A shard says little of means and spreads, so it is filled again, and compared."""
         twin = empty_like(slot.tensor)
         try:
-            writes = [ready(slot, write, self.files) for write in line.carried_out]
+            refill(twin, slot, line, slot.tensor, self.seed, self.files)
         except InitError as error:
             yield f"it cannot be compared: {error}"
             return
-        Writer().write([Target(slot.name, twin, writes, stream_keys(self.seed)(slot))])
         if not same_bits(memory_of(slot.tensor), memory_of(twin)):
             yield f"the part of it that this rank holds is not what {line.what} gives"
 

@@ -15,9 +15,10 @@ from initium.checking.values import Drawing
 from initium.checkpoint import Entry, Files, Recipe
 from initium.errors import InitError
 from initium.here import unseen
+from initium.lines import Line
 from initium.planning import Plan
 from initium.streams import Seed, check_seed
-from initium.writes import Line, is_keep
+from initium.writes import is_keep
 
 # how much is drawn again where nobody says: so many tensors, or this share if that is more
 TENSORS, SHARE = 20, 0.05

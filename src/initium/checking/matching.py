@@ -8,8 +8,8 @@ import torch
 
 from initium.checking.found import Difference
 from initium.checkpoint import Entry
+from initium.lines import Line
 from initium.planning import Plan
-from initium.writes import Line
 
 # what wrappers put into names
 _WITHIN = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"))

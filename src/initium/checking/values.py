@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from initium.checking.matching import dtype_of
 from initium.checkpoint import Entry, Files
-from initium.errors import InitError, located
+from initium.errors import InitError
+from initium.lines import Line
+from initium.refilling import refill
 from initium.streams import Seed
-from initium.todo import ready, stream_keys
 from initium.tree import Slot
-from initium.writes import Line
-from initium.writing import Target, Writer
 
 STEP = 1 << 22  # elements that are compared at a time
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.int64}
@@ -30,8 +29,7 @@ class Drawing:
     """
 
     def __init__(self, seed: Seed, files: Files) -> None:
-        self.keys = stream_keys(seed)
-        self.files = files
+        self.seed, self.files = seed, files
 
     def problem(self, line: Line, entry: Entry) -> str | None:
         """How saved values differ from those of a line; None: they do not."""
@@ -50,13 +48,9 @@ class Drawing:
         """What `apply` would write. Elements that nothing writes are taken as they were saved."""
         holder = nn.Module()
         tensor = torch.empty(line.shape, dtype=dtype, device="cpu")
-        if line.write is None:
-            tensor.copy_(saved)
         holder.register_buffer("tensor", tensor)
         slot = Slot(line.name, line.path, holder, "tensor", is_buffer=True)
-        with located(line.name):
-            writes = [ready(slot, write, self.files) for write in line.carried_out]
-        Writer().write([Target(line.name, tensor, writes, self.keys(slot))])
+        refill(tensor, slot, line, saved, self.seed, self.files)
         return tensor
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from initium.checkpoint.adapters import Adapter
-from initium.checkpoint.entry import Entry, Found, Region, Work, ignored
+from initium.checkpoint.entry import Entry, Found, Work, ignored
+from initium.checkpoint.region import Region
 from initium.errors import InitError, located
 
 

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from initium.checkpoint.blob import Blob
-from initium.checkpoint.copying import copied
 from initium.errors import InitError
 from initium.finite import all_finite
-from initium.streams import Block, staging
+from initium.streams import Block
 
 Work = Callable[[], int]  # returns how many elements it has written
 Found = Callable[[], None]  # called where NaN or infinite values were written
-
-# bytes that a thread reads at a time, and the memory it needs, where it must cast, and where not
-PIECE, MAPPED = 1 << 20, 1 << 21
-_ALONE = 1 << 16  # bytes that are read by themselves, where others lie between them and the next
 
 
 def ignored() -> None:
@@ -114,150 +106,6 @@ class Cut(Entry):
     def read(self, key: int = 0) -> Tensor:
         """Read the whole, and take the part."""
         return self.whole.read(key)[self.block.slices()]
-
-
-@dataclass(frozen=True, eq=False)
-class Region(Entry):
-    """A tensor whose bytes lie in a file.
-
-    Attributes:
-        blob: the file.
-        offset: of its first byte.
-        stride: in elements; None: contiguous.
-
-    Raises:
-        InitError: the file ends before the tensor does, or a negative number.
-    """
-
-    blob: Blob
-    offset: int
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    text: str
-    stride: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        stride = self.stride or ()
-        if self.offset < 0 or min((*self.shape, *stride), default=0) < 0:
-            raise InitError(
-                f"{self.text}: negative numbers in its description; the file is damaged"
-            )
-        if self.stride is not None and len(self.stride) != len(self.shape):
-            raise InitError(f"{self.text}: shape and stride do not fit; the file is damaged")
-        end = self.offset + self._span() * self.dtype.itemsize
-        if end > self.blob.size:
-            raise InitError(
-                f"{self.text}: the file has {self.blob.size} bytes, but the tensor ends at byte "
-                f"{end}; it is cut short or damaged"
-            )
-
-    def _span(self) -> int:
-        """How many elements the bytes from the first to the last one hold."""
-        if self.stride is None or 0 in self.shape:
-            return math.prod(self.shape)
-        return 1 + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
-
-    def read(self, key: int = 0) -> Tensor:
-        """The values."""
-        flat = torch.empty(self._span(), dtype=self.dtype)
-        if flat.numel():
-            self.blob.read_into(self.offset, _bytes_of(flat))
-        return flat.view(self.shape) if self.stride is None else self._strided(flat)
-
-    def _strided(self, flat: Tensor) -> Tensor:
-        assert self.stride is not None
-        return torch.as_strided(flat, self.shape, self.stride)
-
-    def viewed(self, view: Callable[[Tensor], Tensor], text: str) -> Region:
-        """What `view` makes of it: other bytes of the file are not read."""
-        whole = torch.empty(self.shape, dtype=self.dtype, device="meta")
-        if self.stride is not None:
-            whole = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="meta")
-        part = view(whole)
-        return replace(
-            self,
-            offset=self.offset + int(part.storage_offset()) * self.dtype.itemsize,
-            shape=tuple(part.shape),
-            stride=None if part.is_contiguous() else part.stride(),
-            text=text,
-        )
-
-    def part(self, block: Block) -> Region:
-        """A rectangular part of it."""
-        return self.viewed(lambda whole: whole[block.slices()], self.text)
-
-    def pieces(self, tensor: Tensor, key: int = 0, found: Found = ignored) -> Iterator[Work]:
-        """Work of some megabytes each: straight into the tensor's memory where nothing is cast."""
-        if self.stride is not None and 0 not in self.shape:
-            yield from self._in_rows(tensor, found)
-            return
-        if not tensor.is_contiguous() or tensor.numel() == 0:
-            yield from super().pieces(tensor, key, found)
-            return
-        cast = tensor.dtype != self.dtype or not tensor.is_cpu
-        flat, each = tensor.view(-1), (PIECE if cast else MAPPED) // self.dtype.itemsize
-        for first in range(0, flat.numel(), each):
-            yield _Piece(self, flat[first : first + each], first, cast, found)
-
-    def _in_rows(self, tensor: Tensor, found: Found) -> Iterator[Work]:
-        """Of a shard of columns, say, what lies together by itself, or a few rows at a time."""
-        stride = self.stride or ()
-        if not self.shape or list(stride) != sorted(stride, reverse=True):
-            yield from super().pieces(tensor, 0, found)  # transposed: each row has parts of all
-            return
-        if self.shape[0] == 1:
-            row = self.viewed(lambda whole: whole[0], self.text)
-            yield from row.pieces(tensor[0], 0, found)
-            return
-        for some, part in self._rows_at_once(tensor):
-            if some.stride is None or some.shape[0] == 1:
-                yield from some.pieces(part, 0, found)
-            else:
-                yield from Entry.pieces(some, part, 0, found)
-
-    def _rows_at_once(self, tensor: Tensor) -> Iterator[tuple[Region, Tensor]]:
-        assert self.stride is not None
-        row = self.viewed(lambda whole: whole[0], self.text)
-        alone = row.stride is None and row.nbytes >= _ALONE
-        n = 1 if alone else max(1, PIECE // max(1, self.stride[0] * self.dtype.itemsize))
-        for first in range(0, self.shape[0], n):
-            rows = slice(first, min(first + n, self.shape[0]))
-            some = self.viewed(lambda whole, rows=rows: whole[rows], self.text)  # type: ignore[misc]
-            yield some, tensor[rows]
-
-
-@dataclass(frozen=True)
-class _Piece:
-    region: Region
-    to: Tensor
-    first: int
-    cast: bool
-    found: Found
-
-    def __call__(self) -> int:
-        region, to = self.region, self.to
-        offset = region.offset + self.first * region.dtype.itemsize
-        finite = None if self.cast else copied(region.blob, offset, to)
-        if finite is None:
-            self._read(region.blob, offset)
-            finite = all_finite(to)
-        if not finite:
-            self.found()
-        return to.numel()
-
-    def _read(self, blob: Blob, offset: int) -> None:
-        to = self.to
-        if not self.cast:
-            blob.read_into(offset, _bytes_of(to))
-            return
-        values = staging(to.numel(), self.region.dtype, pinned=False)
-        blob.read_into(offset, _bytes_of(values))
-        to.copy_(values)
-
-
-def _bytes_of(tensor: Tensor) -> Any:
-    """The memory of a contiguous tensor as a buffer; not by numpy(), which knows fewer dtypes."""
-    return (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from initium.checkpoint.blob import Blob, LocalFile
-from initium.checkpoint.entry import Entry, Given, Region, Unreadable
+from initium.checkpoint.entry import Entry, Given, Unreadable
 from initium.checkpoint.formats import (
     folder_checkpoint,
     read_dcp,
@@ -19,6 +19,7 @@ from initium.checkpoint.formats import (
     sibling,
 )
 from initium.checkpoint.layout import pick
+from initium.checkpoint.region import Region
 from initium.checkpoint.sources import Options, is_page, locate, remote_file, remote_url
 from initium.errors import InitError
 

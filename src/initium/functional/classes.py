@@ -5,98 +5,23 @@ Each is a name over one initializer of `initium.initializers`; `BaseInit` does t
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated, TypedDict
+from typing import Annotated
 
-from torch import nn
 from typing_extensions import Unpack
 
-from initium.apply import start
+from initium.functional.base import AtLeast0, BaseInit, Common
 from initium.initializers import (
-    Caffe2Xavier,
     Constant,
-    Declaration,
-    Kaiming,
     Keep,
     Normal,
     TruncNormal,
     Uniform,
-    VarianceScaling,
-    Xavier,
 )
 from initium.initializers.allowed import Allowed
-from initium.initializers.declaration import Layers, Names
-from initium.initializers.variance import AnyMode, Mode, Nonlinearity, Shaped
-from initium.planning import plan_config
+from initium.initializers.declaration import Names
 from initium.registry import WEIGHT_INITIALIZERS
 
-AtLeast0 = Annotated[float, Allowed(minimum=0)]
 Units = Annotated[str, Allowed(enum=["absolute", "sigma"])]
-
-
-class Common(TypedDict, total=False):
-    """The arguments that every initializer for layers takes (see `BaseInit`)."""
-
-    bias: float
-    bias_prob: float | None
-    layer: Layers
-    name: Names
-
-
-class BaseInit(Declaration):
-    """Base of the initializers for layers, ours and yours.
-
-    A subclass either sets `self.initializer`, and is planned; or defines `__call__(module)`, and
-    runs as user code in its place.
-
-    Args:
-        bias: what every bias of a matched layer is set to.
-        bias_prob: in place of `bias`, the probability that a sigmoid of the bias shall give.
-        layer: a module class, its name or dotted name, or a list of these: layers of that class
-            or of one derived from it.
-        name: a pattern on dotted tensor names, or a list (see `initium.selectors`); what it
-            matches gets the initializer itself, be it a weight, a bias or a tensor of your own.
-
-    Raises:
-        InitTypeError: a TypeError; an argument of another type, or an unknown one.
-
-    >>> class Ones(BaseInit):
-    ...     def __init__(self, **common):
-    ...         super().__init__(**common)
-    ...         self.initializer = Constant(1)
-    >>> model = nn.Linear(1, 1)
-    >>> Ones(layer="Linear")(model)
-    >>> model.weight.item()
-    1.0
-    """
-
-    def __call__(self, module: nn.Module) -> None:
-        """Initialise the tensors of `module`, and of all below it, that this means."""
-        plan, tree = plan_config(module, self)
-        if not any(True for _ in module.children()):
-            # model.apply(init) calls it on every single layer: that other classes are not
-            # there is no finding
-            plan = replace(plan, findings=())
-        start(plan, module, tree)
-
-    def declares(self) -> bool:
-        """Whether this is all data: a subclass that defines its own `__call__` is user code."""
-        return type(self).__call__ is BaseInit.__call__
-
-    def info(self) -> str:
-        """What the log says of a tensor that got this."""
-        return self._get_init_info()
-
-    def _get_init_info(self) -> str:
-        # MMEngine's name, which initializers written for it override
-        if not hasattr(self, "initializer"):
-            return super().info()
-        shown = (f"{name}={value}" for name, value in self._shown().items())
-        return f"{type(self).__name__}: {', '.join([*shown, f'bias={self.bias}'])}"
-
-    def _shown(self) -> dict[str, object]:
-        data = self.initializer.to_dict()
-        return {name: value for name, value in data.items() if name != "type"}
 
 
 @WEIGHT_INITIALIZERS.register_module(name="Constant")
@@ -116,26 +41,6 @@ class ConstantInit(BaseInit):
         super().__init__(**common)
         self.initializer = Constant(val)
         self.val = val
-
-
-@WEIGHT_INITIALIZERS.register_module(name="Xavier")
-class XavierInit(BaseInit):
-    """Weights of variance 2 · gain² / (fan_in + fan_out) (Glorot and Bengio, 2010).
-
-    Args:
-        gain: a factor on the standard deviation.
-        distribution: `'normal'` or `'uniform'`.
-
-    >>> XavierInit(gain=2, layer="Linear").info()
-    'XavierInit: gain=2, distribution=normal, bias=0'
-    """
-
-    def __init__(
-        self, gain: float = 1, distribution: Shaped = "normal", **common: Unpack[Common]
-    ) -> None:
-        super().__init__(**common)
-        self.initializer = Xavier(gain, distribution)
-        self.gain, self.distribution = gain, distribution
 
 
 @WEIGHT_INITIALIZERS.register_module(name="Normal")
@@ -205,89 +110,6 @@ class UniformInit(BaseInit):
         super().__init__(**common)
         self.initializer = Uniform(a, b)
         self.a, self.b = a, b
-
-
-@WEIGHT_INITIALIZERS.register_module(name="Kaiming")
-class KaimingInit(BaseInit):
-    """Weights of variance gain² / fan (He et al., 2015).
-
-    Args:
-        a: the negative slope, used where the nonlinearity is `'leaky_relu'`.
-        mode: `'fan_in'` or `'fan_out'`, of the weight's own shape.
-        nonlinearity: a name that `torch.nn.init.calculate_gain` knows.
-        distribution: `'normal'` or `'uniform'`.
-
-    >>> KaimingInit(layer="Conv2d").initializer.resulting_std([2, 3, 1, 1])
-    1.0
-    """
-
-    def __init__(
-        self,
-        a: float = 0,
-        mode: Mode = "fan_out",
-        nonlinearity: Nonlinearity = "relu",
-        distribution: Shaped = "normal",
-        **common: Unpack[Common],
-    ) -> None:
-        super().__init__(**common)
-        self.initializer = Kaiming(a, mode, nonlinearity, distribution)
-        self.a, self.mode = a, mode
-        self.nonlinearity, self.distribution = nonlinearity, distribution
-
-    def _shown(self) -> dict[str, object]:
-        # MMEngine writes "distribution =", and people's scripts read its logs
-        return {
-            "distribution " if k == "distribution" else k: v for k, v in super()._shown().items()
-        }
-
-
-@WEIGHT_INITIALIZERS.register_module(name="Caffe2Xavier")
-class Caffe2XavierInit(BaseInit):
-    """Weights of variance 1 / fan_in: Caffe2's XavierFill, which is Kaiming with a=1 and fan_in.
-
-    Args:
-        distribution: `'uniform'`, as Caffe2 draws it, or `'normal'`.
-
-    >>> Caffe2XavierInit(layer="Conv2d").info()
-    'Caffe2XavierInit: a=1, mode=fan_in, nonlinearity=leaky_relu, distribution =uniform, bias=0'
-    """
-
-    def __init__(self, distribution: Shaped = "uniform", **common: Unpack[Common]) -> None:
-        super().__init__(**common)
-        self.initializer = Caffe2Xavier(distribution)
-        self.distribution = distribution
-
-    def _shown(self) -> dict[str, object]:
-        kaiming = {"a": 1, "mode": "fan_in", "nonlinearity": "leaky_relu"}
-        return {**kaiming, "distribution ": self.distribution}
-
-
-@WEIGHT_INITIALIZERS.register_module(name="VarianceScaling")
-class VarianceScalingInit(BaseInit):
-    """Weights of variance scale / fanᵉ, e being the exponent; Xavier and Kaiming are cases of it.
-
-    Args:
-        scale: the variance for a fan of 1.
-        mode: `'fan_in'`, `'fan_out'`, or `'fan_avg'`, the mean of both.
-        distribution: `'normal'` or `'uniform'`.
-        exponent: of the fan; 2 is the output layer of muP.
-
-    >>> VarianceScalingInit(scale=2, layer="Linear").initializer.resulting_std([7, 50])
-    0.2
-    """
-
-    def __init__(
-        self,
-        scale: AtLeast0 = 1,
-        mode: AnyMode = "fan_in",
-        distribution: Shaped = "normal",
-        exponent: float = 1,
-        **common: Unpack[Common],
-    ) -> None:
-        super().__init__(**common)
-        self.initializer = VarianceScaling(scale, mode, distribution, exponent)
-        self.scale, self.mode = scale, mode
-        self.distribution, self.exponent = distribution, exponent
 
 
 @WEIGHT_INITIALIZERS.register_module(name="Keep")

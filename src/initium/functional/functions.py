@@ -9,16 +9,9 @@ from __future__ import annotations
 from torch import nn
 
 from initium.apply import initialize
-from initium.functional.classes import (
-    BaseInit,
-    Caffe2XavierInit,
-    ConstantInit,
-    KaimingInit,
-    NormalInit,
-    TruncNormalInit,
-    UniformInit,
-    XavierInit,
-)
+from initium.functional.base import BaseInit
+from initium.functional.classes import ConstantInit, NormalInit, TruncNormalInit, UniformInit
+from initium.functional.scaled import Caffe2XavierInit, KaimingInit, XavierInit
 from initium.initializers.declaration import bias_from_prob
 
 

@@ -18,6 +18,7 @@ from initium.initializers import (
     PretrainedDeclaration,
     check_tensor,
 )
+from initium.lines import Finding, Line
 from initium.planning.coverage import Coverage, check_cover
 from initium.planning.history import remembered
 from initium.planning.loads import Loads, Wish
@@ -29,7 +30,7 @@ from initium.record import Recorder
 from initium.shard import check_held, shape_of
 from initium.streams import Seed, check_rng
 from initium.tree import Slot, Tree, is_lazy, join
-from initium.writes import USER_CODE, Fill, Finding, Line, Where, Write, surviving
+from initium.writes import USER_CODE, Fill, Where, Write, surviving
 
 Place = tuple[int, str]  # (id of the module, its attribute)
 

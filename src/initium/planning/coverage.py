@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from torch.nn.utils.parametrize import is_parametrized
 
 from initium.errors import InitError, listing
+from initium.lines import Finding, Line
 from initium.record import unwritten
 from initium.tree import Slot, Tree, is_lazy, join
-from initium.writes import CONSTRUCTOR, USER_CODE, Fill, Finding, Line, Load, is_keep
+from initium.writes import CONSTRUCTOR, USER_CODE, Fill, Load, is_keep
 
 COVERS = ("all",)
 

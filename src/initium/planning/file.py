@@ -15,8 +15,9 @@ from initium.checkpoint.loading import Loading
 from initium.digest import digest_of
 from initium.errors import InitError, InitFileNotFoundError
 from initium.initializers import initializer_from_dict
+from initium.lines import Finding, Line
 from initium.streams import Seed
-from initium.writes import Capture, Fill, Finding, Line, Load, Where, Write
+from initium.writes import Capture, Fill, Load, Where, Write
 
 VERSION = 4
 _KINDS: dict[str, type[Write]] = {"fill": Fill, "load": Load, "capture": Capture}

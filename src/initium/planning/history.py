@@ -9,8 +9,9 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from initium.errors import InitError
+from initium.lines import Line
 from initium.planning.model import Plan
-from initium.writes import Line, Load
+from initium.writes import Load
 
 # kept outside of the modules: nothing of ours hangs on them
 _SET: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()

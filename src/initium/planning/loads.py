@@ -11,9 +11,10 @@ from initium.checkpoint.loading import Loading
 from initium.config import Rule
 from initium.errors import InitError, InitNameError, listing
 from initium.initializers import PretrainedDeclaration
+from initium.lines import Finding
 from initium.shard import shape_of
 from initium.tree import Slot, is_lazy
-from initium.writes import Finding, Load
+from initium.writes import Load
 
 
 @dataclass(frozen=True, eq=False)

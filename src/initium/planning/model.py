@@ -10,11 +10,11 @@ from pathlib import Path
 
 from initium.checkpoint.loading import Loading
 from initium.errors import InitError, InitKeyError, did_you_mean
+from initium.lines import Finding, Line
 from initium.planning import file, views
 from initium.planning.selecting import Names, lines_of_part
 from initium.report import table
 from initium.streams import Seed
-from initium.writes import Finding, Line
 
 _PART = "a part of "
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from torch import nn
 
 from initium.errors import InitError, InitKeyError, InitTypeError, did_you_mean
+from initium.lines import Line
 from initium.tree import Slot, Tree, join
-from initium.writes import Capture, Fill, Line, Load, Write
+from initium.writes import Capture, Fill, Load, Write
 
 Names = str | Mapping[str, str] | nn.Module
 

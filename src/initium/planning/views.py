@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from initium.writes import Capture, Fill, Line, Write, is_keep
+from initium.lines import Line
+from initium.writes import Capture, Fill, Write, is_keep
 
 COLUMNS = ["tensor", "shape", "initializer", "std", "source"]
 

@@ -9,12 +9,13 @@ import torch
 
 from initium.errors import InitError, located
 from initium.initializers import Orthogonal
+from initium.lines import Line
 from initium.planning import Plan
 from initium.shard import memory_of, pieces_of
 from initium.simulation.geometry import Spread, spread_of
 from initium.streams import Whole
 from initium.tree import Slot
-from initium.writes import Capture, Fill, Line, Load, is_keep
+from initium.writes import Capture, Fill, Load, is_keep
 
 KINDS = ("drawn", "constant", "loaded", "captured", "untouched")
 

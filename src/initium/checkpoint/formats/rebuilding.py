@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from initium.checkpoint.entry import Entry, Region, Unreadable
+from initium.checkpoint.entry import Entry, Unreadable
 from initium.checkpoint.formats.storages import Storage, numbers
 from initium.checkpoint.formats.values import Global
+from initium.checkpoint.region import Region
 from initium.errors import InitError
 
 _DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}

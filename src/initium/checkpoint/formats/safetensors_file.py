@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from initium.checkpoint.blob import Blob
-from initium.checkpoint.entry import Entry, Region, Unreadable
+from initium.checkpoint.entry import Entry, Unreadable
+from initium.checkpoint.region import Region
 from initium.errors import InitError, listing, located
 
 _MOST = 100_000_000  # bytes of a header, as in the library

@@ -1,0 +1,60 @@
+"""Configs: their schema and presets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from initium.cli.app import Import, app, errors
+
+
+@app.command("schema")
+def schema_command(
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write it to a file.")] = None,
+    modules: Import = None,
+) -> None:
+    """Print a JSON Schema of configs, by which editors complete and check them.
+
+    Example: initium schema -o init.schema.json
+
+    Then begin a YAML config with: # yaml-language-server: $schema=init.schema.json
+    """
+    import json
+
+    from initium.files import import_modules
+    from initium.schema import config_schema
+
+    with errors():
+        import_modules(modules or [])
+        text = json.dumps(config_schema(), indent=1, ensure_ascii=False)
+        if out is not None:
+            out.write_text(f"{text}\n", encoding="utf-8")
+    typer.echo(text if out is None else f"wrote {out}")
+
+
+@app.command("presets")
+def presets_command(
+    name: Annotated[
+        str | None, typer.Argument(help="One of them: its rules as YAML, to be pasted.")
+    ] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Option("-a", "--arg", help="NAME=VALUE; may be repeated.")
+    ] = None,
+    modules: Import = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List the presets, or show the rules of one.
+
+    Example: initium presets gpt2 --arg n_layer=24
+    """
+    import json
+
+    from initium.files import import_modules
+    from initium.presets.showing import listed, shown
+
+    with errors():
+        import_modules(modules or [])
+        found = listed() if name is None else shown(name, arguments or [])
+        typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else found)
