@@ -44,6 +44,7 @@ class BaseInit(Declaration):
     Raises:
         InitTypeError: a TypeError; an argument of another type, or an unknown one.
 
+    >>> from initium.initializers import Constant
     >>> class Ones(BaseInit):
     ...     def __init__(self, **common):
     ...         super().__init__(**common)

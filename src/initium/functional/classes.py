@@ -31,6 +31,7 @@ class ConstantInit(BaseInit):
     Args:
         val: the value of every element.
 
+    >>> from torch import nn
     >>> model = nn.Sequential(nn.Conv2d(3, 1, 3), nn.Linear(1, 2))
     >>> ConstantInit(val=1, bias=2, layer="Linear")(model)
     >>> model[1].bias.tolist()
