@@ -296,6 +296,9 @@ MISTAKES = [
     (dict(preset="llama", type="Normal"), ValueError, "an entry has a 'type' or a 'preset', but got type='Normal' and preset='llama'"),
     (dict(preset="llama", override=dict(name="a")), TypeError, "unknown argument 'override'"),
     (dict(preset="mup", base_width=4, norm=3), TypeError, "preset mup@1, rule 4: layer must be a str or class"),
+    (dict(preset="mup", base_width=4, norm=False), TypeError, "preset mup@1, rule 4: layer must be a str or class"),
+    (dict(preset="mup", base_width=4, output=None), TypeError, "output must be a str or a list of them"),
+    (dict(preset="mup", base_width=4, input=[1]), TypeError, "input must be a str or a list of them"),
 ]  # fmt: skip
 
 

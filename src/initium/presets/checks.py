@@ -23,6 +23,14 @@ def flag(name: str, value: object) -> None:
         raise InitTypeError(f"{name} must be true or false, but got {value!r}")
 
 
+def words(name: str, value: object) -> None:
+    """Raise unless `value` is a str or a list of them."""
+    if not all(
+        isinstance(v, str) for v in (value if isinstance(value, (list, tuple)) else [value])
+    ):
+        raise InitTypeError(f"{name} must be a str or a list of them, but got {value!r}")
+
+
 def among(name: str, value: object, allowed: tuple[object, ...]) -> None:
     """Raise unless `value` is one of `allowed`."""
     if value not in allowed:

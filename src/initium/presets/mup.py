@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from initium.initializers.base import number
-from initium.presets.checks import Count, Std, count
+from initium.presets.checks import Count, Std, count, words
 from initium.presets.registry import PRESETS
 
 Names = str | list[str]
@@ -40,12 +40,15 @@ def mup(
     """
     count("base_width", base_width)
     number("std", std, least=0)
+    words("output", output)
+    if input is not None:
+        words("input", input)
     hidden = {"type": "VarianceScaling", "layer": "Linear", "scale": std**2 * base_width}
     last = {"scale": std**2 * base_width**2, "exponent": 2}
     return [
         hidden,
         {"type": "Normal", "layer": "Embedding", "std": std},
-        *([{"type": "Normal", "name": input, "std": std}] if input else []),
+        *([{"type": "Normal", "name": input, "std": std}] if input is not None else []),
         {"type": "VarianceScaling", "name": output, **last},
-        *([{"type": "Constant", "layer": norm, "val": 1}] if norm else []),
+        *([{"type": "Constant", "layer": norm, "val": 1}] if norm is not None else []),
     ]

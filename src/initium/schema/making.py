@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
-
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
 from initium.checkpoint import CHECKPOINT_ADAPTERS, CHECKPOINT_CONVERTERS
 from initium.initializers import Declaration, PretrainedDeclaration
 from initium.presets import PRESETS, Preset
 from initium.registry import WEIGHT_INITIALIZERS, Registry, known_arguments
+from initium.schema.choices import cases, choice, has, one_or_many, ref
+from initium.schema.editors import LINE, documented, layers, words
 from initium.schema.signatures import argument_docs, parameters, summary
+from initium.schema.types import Schema, argument, narrow
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-Schema = dict[str, Any]
-LINE = "A JSON Schema for editors; Initium leaves it out."
+_RULES = "A list of rules in rising precedence, where a later one wins; or one rule."
 
 
 def config_schema() -> Schema:
@@ -32,33 +31,28 @@ def config_schema() -> Schema:
     """
     made = _Schemas()
     rule, override = made.rule(), made.override()
-    rules = {
-        "type": "array",
-        "items": {"$ref": "#/$defs/rule"},
-        "description": "Rules in rising precedence: a later one wins.",
-    }
     return {
         "$schema": DIALECT,
         "title": "An init_cfg of Initium",
         "description": "A list of rules, one rule, or a table with init_cfg.",
-        "if": {"type": "object", "required": ["init_cfg"]},
-        "then": {"$ref": "#/$defs/table"},
-        "else": {"if": {"type": "array"}, "then": rules, "else": {"$ref": "#/$defs/rule"}},
-        "$defs": {"table": _table(rules), "rule": rule, "override": override, **made.defs},
+        **one_or_many("rule", one=choice(has("init_cfg"), ref("table"), _rule_or_table())),
+        "$defs": {"table": _table(), "rule": rule, "override": override, **made.defs},
     }
 
 
-def _table(rules: Schema) -> Schema:
+def _rule_or_table() -> Schema:
+    """A rule; while it has no kind, `init_cfg` is offered, too."""
+    kind = {"anyOf": [has("type"), has("preset")]}
+    offered = {"init_cfg": {**documented(_RULES), "type": ["array", "object"]}}
+    return {"allOf": [ref("rule"), choice(kind, {}, {"properties": offered})]}
+
+
+def _table() -> Schema:
     return {
         "type": "object",
         "properties": {
-            "$schema": {"type": "string", "description": LINE},
-            "init_cfg": {
-                "description": "A list of rules, or one rule.",
-                "if": {"type": "array"},
-                "then": rules,
-                "else": {"$ref": "#/$defs/rule"},
-            },
+            "$schema": {"description": LINE},
+            "init_cfg": {**documented(_RULES), **one_or_many("rule")},
         },
         "patternProperties": {"^x-": {"description": "Your own anchors and notes."}},
         "additionalProperties": False,
@@ -73,66 +67,66 @@ class _Schemas:
 
     def rule(self) -> Schema:
         """A rule: by its `type` or its `preset` it must be one of the definitions."""
-        cases = []
+        types = {name: [name] for name in WEIGHT_INITIALIZERS}
         for name, target in WEIGHT_INITIALIZERS.module_dict.items():
             self.defs[name] = self._initializer(name, target)
-            cases.append(_case("type", [name], name))
-        labels: list[str] = []
+        presets: dict[str, list[str]] = {}
         for label in PRESETS.labels():
             preset = PRESETS.find(label)
-            names = [label, preset.name] if PRESETS.find(preset.name) is preset else [label]
-            self.defs[f"preset-{label}"] = self._preset(preset, names)
-            cases.append(_case("preset", names, f"preset-{label}"))
-            labels += names
-        kinds = list(WEIGHT_INITIALIZERS)
+            newest = PRESETS.find(preset.name) is preset
+            presets[f"preset-{label}"] = [preset.name, label] if newest else [label]
+            self.defs[f"preset-{label}"] = self._preset(preset, presets[f"preset-{label}"])
+        meanings = {n: _meaning(PRESETS.find(n), n) for names in presets.values() for n in names}
+        kind = {"type": words(_meanings(WEIGHT_INITIALIZERS), "The initializer.")}
+        named = {"preset": words(meanings, "The name of a list of rules.")}
+        either = {"properties": {**kind, **named}, "required": ["type"]}
         return {
             "type": "object",
-            "properties": {
-                "type": {"enum": kinds, "description": "The initializer."},
-                "preset": {"enum": labels, "description": "The name of a list of rules."},
-            },
-            "oneOf": [{"required": ["type"]}, {"required": ["preset"]}],
-            "allOf": cases,
+            "title": "rule",
+            **choice(
+                has("preset"),
+                {"properties": named, "allOf": cases("preset", presets)},
+                choice(has("type"), {"properties": kind, "allOf": cases("type", types)}, either),
+            ),
         }
 
     def override(self) -> Schema:
         """An override: with its `name` alone, or like a rule, within its scope."""
-        cases, kinds = [], []
+        scope = {"name": {"type": "string", "description": "A submodule or tensor."}}
+        types: dict[str, list[str]] = {}
         for name, target in WEIGHT_INITIALIZERS.module_dict.items():
             own = self._initializer(name, target)
-            if "name" in own["required"]:
-                continue  # it needs patterns, and an override has a scope
-            own["properties"].pop("override")
-            own["properties"]["name"] = {"$ref": "#/$defs/override/properties/name"}
-            own["required"] += ["name"]
-            self.defs[f"override-{name}"] = own
-            cases.append(_case("type", [name], f"override-{name}"))
-            kinds.append(name)
-        alone = {"properties": {"name": {}}, "additionalProperties": False}
+            if "name" not in own["required"]:  # else it needs patterns, and an override has a scope
+                self.defs[f"override-{name}"] = _scoped(own, scope)
+                types[f"override-{name}"] = [name]
+        meanings = _meanings(WEIGHT_INITIALIZERS, [name for [name] in types.values()])
+        kind = {"type": words(meanings, "The initializer; none: the rule's own.")}
         return {
             "type": "object",
-            "properties": {
-                "name": {"type": "string", "description": "A submodule or tensor."},
-                "type": {"enum": kinds, "description": "The initializer; none: the rule's own."},
-            },
+            "title": "override",
+            "properties": {**scope, **kind},
             "required": ["name"],
-            "if": {"required": ["type"]},
-            "then": {"allOf": cases},
-            "else": alone,
+            **choice(
+                has("type"),
+                {"allOf": cases("type", types)},
+                {"properties": {"name": {}}, "additionalProperties": False},
+            ),
         }
 
     def _initializer(self, name: str, target: Callable[..., Any]) -> Schema:
         made = self._object(_kind(name, target), target)
-        if inspect.isclass(target) and issubclass(target, PretrainedDeclaration):
-            own = made["properties"]
-            own["checkpoint"]["type"] = "string"
+        own = made["properties"]
+        kind = target if inspect.isclass(target) else object
+        if issubclass(kind, PretrainedDeclaration):
+            narrow(own)
             own["convert"]["items"] = self._one_of("converter", CHECKPOINT_CONVERTERS)
             own["adapt"]["items"] = self._one_of("adapter", CHECKPOINT_ADAPTERS)
-        made["properties"]["override"] = {
+        if issubclass(kind, Declaration):
+            narrow(own)
+            own |= {"layer": layers(own["layer"])} if "layer" in own else {}
+        own["override"] = {
             "description": "What beats this rule within a submodule: one, or a list.",
-            "if": {"type": "array"},
-            "then": {"items": {"$ref": "#/$defs/override"}},
-            "else": {"$ref": "#/$defs/override"},
+            **one_or_many("override", "null"),
         }
         return made
 
@@ -140,64 +134,58 @@ class _Schemas:
         """What is built from another registry, by its `type`."""
         for name, target in registry.module_dict.items():
             self.defs.setdefault(f"{what}-{name}", self._object(_kind(name, target), target))
+        types = {f"{what}-{name}": [name] for name in registry}
         return {
             "type": "object",
-            "properties": {"type": {"enum": list(registry), "description": f"The {what}."}},
+            "properties": {"type": words(_meanings(registry), f"The {what}.")},
             "required": ["type"],
-            "allOf": [_case("type", [name], f"{what}-{name}") for name in registry],
+            "allOf": cases("type", types),
         }
 
     def _preset(self, preset: Preset, names: list[str]) -> Schema:
-        texts = (preset.formula, preset.reference, preset.equals and f"Equals {preset.equals}")
-        text = " ".join(f"{each.rstrip('.')}." for each in texts if each)
-        kind = {"enum": names, "description": text or summary(preset.make)}
-        return self._object({"preset": kind}, preset.make)
+        return self._object({"preset": documented(_meaning(preset))}, preset.make, title=names[0])
 
-    def _object(self, kind: Schema, target: Callable[..., Any]) -> Schema:
+    def _object(self, kind: Schema, target: Callable[..., Any], title: str = "") -> Schema:
         names, required, open_ended = known_arguments(target)
         if inspect.isclass(target) and issubclass(target, Declaration):
             open_ended = False  # it takes others to refuse them with a list of what there is
         known, docs = parameters(target), argument_docs(target)
-        own = {n: self._argument(*known[n], docs.get(n, "")) for n in names}
+        own = {n: argument(*known[n], docs.get(n, ""), self.defs) for n in names}
         return {
             "type": "object",
-            "title": next(iter(kind.values())).get("const") or next(iter(kind.values()))["enum"][0],
-            "description": summary(target),
-            "properties": {**kind, **own, "$schema": {"type": "string", "description": LINE}},
+            "title": title or kind["type"]["const"],
+            **documented(summary(target)),
+            "properties": {**kind, **own},
+            # a pattern, so that editors do not offer it as an argument
+            "patternProperties": {"^\\$schema$": {"description": LINE}},
             "required": [*kind, *required],
             "additionalProperties": open_ended,
         }
 
-    def _argument(self, hint: Any, default: Any, doc: str) -> Schema:
-        made = self._type(hint)
-        if doc:
-            made["description"] = doc
-        if default is not inspect.Parameter.empty:
-            try:
-                made["default"] = json.loads(json.dumps(default, allow_nan=False))
-            except (TypeError, ValueError):
-                pass  # a class, or an infinity: JSON has none
-        return made
 
-    def _type(self, hint: Any) -> Schema:
-        """The schema of a type; {}, which takes anything, where a file has no such thing."""
-        config = ConfigDict(arbitrary_types_allowed=True)
-        try:
-            made = TypeAdapter(hint, config=config).json_schema(ref_template="#/$defs/{model}")
-        except (PydanticUserError, TypeError, NameError):
-            try:  # a type with a config of its own takes no other
-                made = TypeAdapter(hint).json_schema(ref_template="#/$defs/{model}")
-            except (PydanticUserError, TypeError, NameError):
-                return {}
-        self.defs.update(made.pop("$defs", {}))
-        return made
+def _scoped(initializer: Schema, scope: Schema) -> Schema:
+    """An initializer as an override: with a scope, and without a description that hides its own."""
+    given = {k: v for k, v in initializer["properties"].items() if k not in ("override", "layer")}
+    without_effect = {"^layer$": {"description": "Without effect here."}}  # and not to be offered
+    return {
+        **{k: v for k, v in initializer.items() if k not in ("description", "markdownDescription")},
+        "properties": {**given, **scope},
+        "patternProperties": without_effect if "layer" in initializer["properties"] else {},
+    }
 
 
 def _kind(name: str, target: Callable[..., Any]) -> Schema:
-    return {"type": {"const": name, "description": summary(target)}}
+    return {"type": {"const": name, **documented(summary(target))}}
 
 
-def _case(key: str, names: list[str], definition: str) -> Schema:
-    chosen = {"properties": {key: {"enum": names}}, "required": [key]}
-    pointer = definition.replace("~", "~0").replace("/", "~1").replace(" ", "%20")
-    return {"if": chosen, "then": {"$ref": f"#/$defs/{pointer}"}}
+def _meanings(registry: Registry, names: Iterable[str] | None = None) -> dict[str, str]:
+    return {name: summary(registry.lookup(name)) for name in names or registry}
+
+
+def _meaning(preset: Preset, name: str = "") -> str:
+    """What a preset gives; where a version is named, in fewer words."""
+    if name == preset.label:
+        return f"Stays what version {preset.version} is: {preset.formula or summary(preset.make)}."
+    texts = (preset.formula, preset.reference, preset.equals and f"Equals {preset.equals}")
+    text = " ".join(f"{each.rstrip('.')}." for each in texts if each)
+    return text or summary(preset.make)
