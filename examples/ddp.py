@@ -22,4 +22,5 @@ for step in range(3):
     dist.all_reduce(loss, dist.ReduceOp.SUM)
     if rank == 0:
         print(f"step {step}: loss {loss.item() / world:.4f}")
+dist.barrier()  # no rank leaves while another one still talks to it
 dist.destroy_process_group()

@@ -62,6 +62,7 @@ def main():
         optimizer.zero_grad()
         if dist.get_rank() == 0:
             print(f"step {step}: loss {loss.item():.4f}")
+    dist.barrier()  # no rank leaves while another one still talks to it
     dist.destroy_process_group()
 
 

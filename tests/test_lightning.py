@@ -187,6 +187,7 @@ import test_lightning
 
 found = getattr(test_lightning, sys.argv[1])(sys.argv[2], 2)
 torch.save(found, f"{sys.argv[2]}/{torch.distributed.get_rank()}.pt")
+torch.distributed.barrier()
 torch.distributed.destroy_process_group()
 """
 

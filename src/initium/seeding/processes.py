@@ -28,6 +28,8 @@ def processes() -> Iterator[DeviceMesh]:
         dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         yield init_device_mesh("cpu", (dist.get_world_size(),))
+        if own:
+            dist.barrier()  # gloo aborts a rank that others leave while it still talks to them
     finally:
         if own:
             dist.destroy_process_group()
