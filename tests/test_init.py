@@ -4,6 +4,7 @@ import inspect
 import math
 import warnings
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -313,9 +314,25 @@ OURS = {
         lambda w: init.uniform_(w.to(torch.float8_e5m2), 1.01, 1.02)
     ),
     "a torch.sparse_coo tensor of torch.float32 cannot": lambda w: init.normal_(w.to_sparse()),
+    "tensor must be a torch.Tensor, but got list": lambda w: init.uniform_(w.tolist()),
+    "but got NoneType": lambda w: init.kaiming_normal_(None),
+    "but got Linear; for a module there is initium.kaiming_init": (
+        lambda w: init.kaiming_normal_(nn.Linear(2, 2))
+    ),
+    "a nested tensor cannot be drawn; fill each of tensor.unbind": (
+        lambda w: init.normal_(torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]))
+    ),
+    "generator must be a torch.Generator, but got 3": lambda w: init.normal_(w, generator=3),
+    "mode must be 'fan_in' or 'fan_out', but got None": (
+        lambda w: init.kaiming_uniform_(w, mode=None)
+    ),
+    r"std must be a number, but got tensor\(\[1., 2.\]\)": (
+        lambda w: init.normal_(w, std=torch.tensor([1.0, 2.0]))
+    ),
 }
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("message", OURS)
 def test_our_errors_say_why(message):
     w = torch.zeros(3, 4)
@@ -366,6 +383,35 @@ def test_one_key_of_64_bits_is_drawn_a_call():
     after = torch.Generator().manual_seed(1)
     torch.empty((), dtype=torch.int64).random_(-(2**63), None, generator=after)
     assert generator.get_state().equal(after.get_state())
+
+
+@BOTH
+@pytest.mark.parametrize("one", [np.float32, np.float16, np.int64, torch.tensor])
+def test_numbers_may_be_of_numpy_or_tensors_of_one(lib, one):
+    w = torch.full((3, 4), 9.0)
+    assert lib.uniform_(w, one(2.0), one(2.0)).eq(2).all()
+    assert lib.normal_(w, one(3.0), one(0.0)).eq(3).all()
+    assert not lib.xavier_normal_(w, one(0.0)).any()
+    assert not lib.orthogonal_(w, one(0.0)).any()
+    assert not lib.sparse_(w, one(1.0), one(1.0)).any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of tensors
+        assert lib.trunc_normal_(w, one(0.0), one(1.0), one(-1.0), one(1.0)).abs().max() <= 1
+
+
+@BOTH
+@pytest.mark.parametrize("name", [*RANDOM[:2], *RANDOM[3:], "sparse_", "constant_", "eye_"])
+def test_deprecated_names_warn_and_work(lib, name):
+    w, more = torch.empty(3, 4), {"sparse_": (0.5,), "constant_": (2,)}.get(name, ())
+    old = getattr(lib, name[:-1])
+    with pytest.warns(FutureWarning, match="deprecated"):
+        assert old(w, *more) is w
+
+
+def test_there_are_no_other_names():
+    assert not hasattr(init, "kaiming")
+    assert not hasattr(init, "trunc_normal")  # which came later
+    assert not hasattr(init, "_fil")  # of _fill
 
 
 def test_the_module_is_part_of_the_public_surface():

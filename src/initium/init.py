@@ -14,12 +14,16 @@ What differs from torch, and is meant to:
 - NaN, and a std below 0, are errors everywhere; a std of 0 gives the mean;
 - errors are `InitError`s that are of torch's type as well, with words of their own.
 
-A tensor on `meta` is returned as it is.
+A tensor on `meta` is returned as it is. Names without the underscore (`normal`), which torch has
+deprecated, warn and work.
 """
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -30,7 +34,7 @@ from torch.nn.init import eye_ as eye_
 from torch.nn.init import ones_ as ones_
 from torch.nn.init import zeros_ as zeros_
 
-from initium.errors import InitRangeError
+from initium.errors import InitAssertionError, InitRangeError, InitTypeError
 from initium.initializers import (
     Initializer,
     Kaiming,
@@ -56,7 +60,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     >>> bool((w >= -1).all() and (w < 1).all())
     True
     """
-    return _fill(tensor, Uniform(a, b), generator)
+    return _fill(tensor, Uniform(*_plain(a, b)), generator)
 
 
 def normal_(
@@ -67,7 +71,7 @@ def normal_(
     >>> normal_(torch.empty(3, 5), std=0.02).shape
     torch.Size([3, 5])
     """
-    return _fill(tensor, Normal(mean, std), generator)
+    return _fill(tensor, Normal(*_plain(mean, std)), generator)
 
 
 def trunc_normal_(
@@ -86,7 +90,7 @@ def trunc_normal_(
     >>> bool(trunc_normal_(torch.empty(100), std=0.02, a=-0.04, b=0.04).abs().max() <= 0.04)
     True
     """
-    return _fill(tensor, TruncNormal(mean, std, a, b), generator)
+    return _fill(tensor, TruncNormal(*_plain(mean, std, a, b)), generator)
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
@@ -97,7 +101,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = No
     >>> bool(xavier_uniform_(torch.empty(3, 5)).abs().max() <= (6 / 8) ** 0.5)
     True
     """
-    return _fill(tensor, Xavier(gain, "uniform"), generator)
+    return _fill(tensor, Xavier(*_plain(gain), distribution="uniform"), generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
@@ -106,7 +110,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = Non
     >>> xavier_normal_(torch.empty(3, 5)).shape
     torch.Size([3, 5])
     """
-    return _fill(tensor, Xavier(gain, "normal"), generator)
+    return _fill(tensor, Xavier(*_plain(gain), distribution="normal"), generator)
 
 
 def kaiming_uniform_(
@@ -155,7 +159,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) ->
     >>> torch.allclose(w @ w.T, torch.eye(3), atol=1e-6)
     True
     """
-    return _fill(tensor, Orthogonal(gain), generator)
+    return _fill(tensor, Orthogonal(*_plain(gain)), generator)
 
 
 def sparse_(
@@ -166,7 +170,7 @@ def sparse_(
     >>> (sparse_(torch.empty(10, 3), sparsity=0.35) == 0).sum(dim=0).tolist()
     [4, 4, 4]
     """
-    return _fill(tensor, Sparse(sparsity, std), generator)
+    return _fill(tensor, Sparse(*_plain(sparsity, std)), generator)
 
 
 def _kaiming(
@@ -177,13 +181,17 @@ def _kaiming(
     distribution: str,
     generator: Generator,
 ) -> Tensor:
+    _check(tensor, generator)
     if 0 in shape_of(tensor):
         warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=3)
         return tensor
+    if not isinstance(mode, str):
+        raise InitAssertionError(f"mode must be 'fan_in' or 'fan_out', but got {mode!r}")
     return _fill(tensor, Kaiming(a, mode.lower(), nonlinearity, distribution), generator)
 
 
 def _fill(tensor: Tensor, initializer: Initializer, generator: Generator) -> Tensor:
+    _check(tensor, generator)
     check_tensor(tensor, initializer)
     if generator is not None and has_memory(tensor) and generator.device != tensor.device:
         raise InitRangeError(
@@ -193,3 +201,38 @@ def _fill(tensor: Tensor, initializer: Initializer, generator: Generator) -> Ten
     if 0 not in shape_of(tensor):
         fill_tensor(tensor, initializer, generator)
     return tensor
+
+
+def _check(tensor: Tensor, generator: Generator) -> None:
+    if not isinstance(tensor, Tensor):
+        hint = "; for a module there is initium.kaiming_init and the like"
+        raise InitTypeError(
+            f"tensor must be a torch.Tensor, but got {type(tensor).__name__}"
+            f"{hint if isinstance(tensor, torch.nn.Module) else ''}"
+        )
+    if tensor.is_nested:
+        raise InitRangeError("a nested tensor cannot be drawn; fill each of tensor.unbind()")
+    if generator is not None and not hasattr(generator, "device"):
+        raise InitTypeError(f"generator must be a torch.Generator, but got {generator!r}")
+
+
+def _plain(*numbers: Any) -> list[Any]:
+    """Numbers of NumPy and tensors of one, which torch takes, as Python's own."""
+    return [n.item() if getattr(n, "ndim", None) == 0 else n for n in numbers]
+
+
+if not TYPE_CHECKING:  # for a type checker they are mistakes
+
+    def __getattr__(name: str) -> Callable[..., Tensor]:
+        """The deprecated names of torch, without the underscore."""
+        function = globals().get(f"{name}_")
+        if name.startswith("_") or function is None or not hasattr(torch.nn.init, name):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+        @functools.wraps(function)
+        def renamed(*args: Any, **kwargs: Any) -> Tensor:
+            message = f"{name} is deprecated, as in torch: say {name}_"
+            warnings.warn(message, FutureWarning, stacklevel=2)
+            return function(*args, **kwargs)
+
+        return renamed
