@@ -99,14 +99,18 @@ def transformers_loads(folder: str) -> Callable[[Any], None]:
     return lambda _: BertModel.from_pretrained(folder)
 
 
-def initium_builds(folder: str) -> Callable[[Any], None]:
+def initium_builds(folder: str, mmap: bool = False) -> Callable[[Any], None]:
     from transformers import BertConfig, BertModel
 
     import initium
 
     config = BertConfig.from_pretrained(folder)
-    rule = dict(type="Pretrained", checkpoint=f"{folder}/model.safetensors")
+    rule = dict(type="Pretrained", checkpoint=f"{folder}/model.safetensors", mmap=mmap)
     return lambda _: initium.build(lambda: BertModel(config), init_cfg=rule, seed=0)
+
+
+def initium_maps(folder: str) -> Callable[[Any], None]:
+    return initium_builds(folder, mmap=True)
 
 
 def lenient(path: str) -> Callable[[Any], None]:
@@ -118,6 +122,7 @@ def lenient(path: str) -> Callable[[Any], None]:
 WAYS = {
     "MiniLM, built and loaded": {
         "initium.build": initium_builds,
+        "initium.build, mmap=True": initium_maps,
         "transformers' from_pretrained": transformers_loads,
     },
     "MiniLM, loaded": {

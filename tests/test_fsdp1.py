@@ -10,6 +10,7 @@ import wrapped
 from initium import InitError
 from initium.flat import check_not_flat
 from initium.fsdp1 import param_init_fn
+from initium.tree import Tree
 
 TIES = {"net": 0, "llama": 0, "tied net": 1, "outer": 1, "tied llama": 1, "bert": 2}
 CASES = [
@@ -150,5 +151,5 @@ def test_plans_that_do_not_fit_are_refused():
 
 
 def test_other_models_are_not_flat():
-    check_not_flat(wrapped.Net())
-    check_not_flat(on_meta())
+    check_not_flat(Tree(wrapped.Net()))
+    check_not_flat(Tree(on_meta()))

@@ -18,6 +18,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMS
 import initium.fsdp1
 from families import FAMILIES
 from initium.flat import check_not_flat
+from initium.tree import Tree
 
 RULES = [
     dict(type="Xavier", layer="Linear", distribution="uniform", bias=0.5),
@@ -186,13 +187,13 @@ def fsdp1_refused():
     for orig in (True, False):
         model = initialized()
         sharded = flattened(model, "blocks", orig)
-        found["flat", orig] = _error(lambda m=sharded: check_not_flat(m))
+        found["flat", orig] = _error(lambda m=sharded: check_not_flat(Tree(m)))
         plan = initium.plan_of(model)
         found["rules", orig] = _error(lambda m=sharded: initium.initialize(m, RULES, seed=0))
         found["plan", orig] = _error(lambda m=sharded, p=plan: initium.apply(p, m))
         found["kept", orig] = different(whole(sharded), bits(initialized()))
         with FullyShardedDataParallel.summon_full_params(sharded):
-            check_not_flat(sharded)
+            check_not_flat(Tree(sharded))
             initium.initialize(sharded, RULES, seed=9)
         again = Net()
         initium.initialize(again, RULES, seed=9)

@@ -10,7 +10,6 @@ from torch import nn
 
 from initium.cluster import Ranks, ranks_of
 from initium.config import InitCfg
-from initium.errors import InitError
 from initium.here import recorder_here, unseen
 from initium.lines import Line
 from initium.planning import Plan, plan_config, remember_plan
@@ -19,7 +18,7 @@ from initium.report import Entry as Happened
 from initium.report import Report, log
 from initium.report.progress import progress
 from initium.seeds import drawn_seed, fresh_seed
-from initium.shard import memory_of
+from initium.shard import held
 from initium.streams import Generators, Seed
 from initium.todo import ToDo, Wanted, just_planned, stream_keys, to_do
 from initium.tree import Tree
@@ -97,11 +96,6 @@ def agreed(plan: Plan, ranks: Ranks) -> Plan:
     if plan.seed is None and plan.rng != "torch":
         plan = replace(plan, seed=ranks.first(drawn_seed()) if ranks else fresh_seed())
     if ranks:
-        if plan.rng == "torch" and ranks.hold_shards:
-            raise InitError(
-                "rng='torch' draws whole tensors, of which this rank holds a part; leave rng out, "
-                "or initialize the model before it is sharded"
-            )
         ranks.agree(plan.digest, plan.said)
     return plan
 
@@ -112,7 +106,7 @@ def _write(plan: Plan, todo: ToDo) -> dict[str, None]:
     if plan.rng == "torch":
         assert plan.seed is None or isinstance(plan.seed, int)  # the plan has seen to it
         generators = Generators(plan.seed)
-    total = sum(memory_of(slot.tensor).numel() for slot, _ in todo)
+    total = sum(held(slot.tensor) for slot, _ in todo)
     with progress(f"initializing {plan.model}", total) as advance:
         key = stream_keys(plan.seed)
         writer = Writer(generators, advance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -86,14 +87,17 @@ def build(
             raise InitTypeError(f"the factory must return a torch.nn.Module, but got {model!r}")
         planner = _planner(model, recorder)
         plan = _planned(planner, recorder, init_cfg, strict, cover)
-        remember_plan(model, plan)
         if exact:
             model.to(device=device, dtype=dtype)
         elif device is not None or dtype is not None:
             place(model, device, dtype)
             recorder.records.clear()  # nothing is in its place any more
         if device is None or torch.device(device).type != "meta":
-            apply_where(plan, model, lambda slot, writes: not _there(recorder, slot, writes))
+            checked = planner.tree if dtype is None else None  # another dtype may not do
+            missing = partial(_is_missing, recorder)
+            apply_where(plan, model, missing, checked)
+        else:
+            remember_plan(model, plan)
         for done, paths in planner.done():
             remember(done, paths)
     return model
@@ -145,16 +149,16 @@ def _planned(
     return plan
 
 
-def _there(recorder: Recorder, slot: Slot, writes: list[Write]) -> bool:
-    """Whether the memory of a tensor has its values already."""
+def _is_missing(recorder: Recorder, slot: Slot, writes: list[Write]) -> bool:
+    """Whether the memory of a tensor has not got its values yet."""
     if slot.tensor.is_meta:
-        return True  # the constructor's own wish
+        return False  # the constructor's own wish
     if not is_plain(slot.tensor) or any(write.by == RULE for write in writes):
-        return False
+        return True
     record = recorder.known(slot.tensor)
     if recorder.program is not None:
-        return True
-    return record is not None and record.born and not record.pending
+        return False
+    return record is None or not record.born or record.pending
 
 
 class Recording:
@@ -214,4 +218,4 @@ def recording(*, seed: Seed | None = None, exact: bool = False) -> Iterator[Reco
         recorder.commit(slot.tensor for model, _ in plans for slot in Tree(model).slots)
         for model, plan in plans:
             remember_plan(model, plan)
-            apply_where(plan, model, lambda slot, writes: not _there(recorder, slot, writes))
+            apply_where(plan, model, partial(_is_missing, recorder))

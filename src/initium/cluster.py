@@ -24,12 +24,10 @@ class Ranks:
 
     Args:
         groups: of processes, in the same order on every rank.
-        hold_shards: whether each has only parts of some tensors.
     """
 
-    def __init__(self, groups: Iterable[Any], hold_shards: bool = True) -> None:
+    def __init__(self, groups: Iterable[Any] = ()) -> None:
         self._groups = dict.fromkeys(groups)
-        self.hold_shards = hold_shards
 
     def __bool__(self) -> bool:
         return bool(self._groups)
@@ -93,10 +91,12 @@ class Ranks:
 
 def ranks_of(model: nn.Module) -> Ranks:
     """The ranks that hold shards of a model's tensors, or its replicas in data parallel."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return Ranks()
     wrapped = (m.process_group for m in model.modules() if isinstance(m, DistributedDataParallel))
     tensors = chain(model.parameters(), model.buffers())
-    sharing = dict.fromkeys(group for tensor in tensors for group in groups_of(tensor))
-    return Ranks([*wrapped, *sharing], hold_shards=bool(sharing))
+    sharing = (group for tensor in tensors for group in groups_of(tensor))
+    return Ranks(chain(wrapped, sharing))
 
 
 def groups_of(tensor: Tensor) -> list[Any]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from torch import nn
-
 from initium.errors import InitError
+from initium.tree import Tree
 
 
-def check_not_flat(model: nn.Module) -> None:
+def check_not_flat(tree: Tree) -> None:
     """Raise where `FullyShardedDataParallel` has flattened and cut parameters of a model.
 
     No initializer would fill them right: fans, orthogonality and streams go by the shape. Within
@@ -21,7 +20,7 @@ def check_not_flat(model: nn.Module) -> None:
     """
     if "torch.distributed.fsdp" not in sys.modules:
         return  # nobody has wrapped anything
-    name = next(_flat(model), None)
+    name = next(_flat(tree), None)
     if name is not None:
         raise InitError(
             f"{name}: FullyShardedDataParallel has flattened and cut it, so that it has lost its "
@@ -33,14 +32,15 @@ def check_not_flat(model: nn.Module) -> None:
         )
 
 
-def _flat(model: nn.Module) -> Iterator[str]:
+def _flat(tree: Tree) -> Iterator[str]:
     from torch.distributed.fsdp import FlatParameter, FullyShardedDataParallel
 
-    for unit in FullyShardedDataParallel.fsdp_modules(model):
+    units = [m for m in tree.modules.values() if isinstance(m, FullyShardedDataParallel)]
+    for unit in units:
         for flat in unit.params:
             # with use_orig_params, the model's own parameters are views of this rank's part
             views = zip(flat._fqns, flat._params or (), flat._shapes, strict=False)
             yield from (name for name, own, shape in views if own.shape != shape)
-    for name, parameter in model.named_parameters():
-        if isinstance(parameter, FlatParameter):
-            yield name
+    for slot in tree.slots if units else ():
+        if isinstance(slot.tensor, FlatParameter):
+            yield slot.name

@@ -60,12 +60,12 @@ def materialize(
         ranks = ranks_of(model)
         with ranks.together():
             check_seed(0 if seed is None else seed)
-            check_complete(plan, Tree(model))
-            to_do(plan, Tree(model), on_meta=True)
+            tree = Tree(model)
+            check_complete(plan, tree)
+            todo = to_do(plan, tree, on_meta=True)
         plan = agreed(plan, ranks)  # before there is memory
-        place(model, device, only_meta=True)
         with ranks.together():
-            todo = to_do(plan, Tree(model))
+            place(model, device, only_meta=True)
         return carry_out(plan, model, todo, ranks)
 
 
@@ -76,8 +76,7 @@ def check_complete(plan: Plan, tree: Tree) -> None:
     missing = []
     for slot in tree.slots:
         if slot.tensor.is_meta and not is_lazy(slot.tensor) and slot.tensor.numel():
-            names = [name for place in slot.places() for name in (place.name, place.path)]
-            known = [lines[name] for name in names if name in lines]
+            known = [lines[name] for name in slot.names if name in lines]
             written = known and (_is_written(known[0]) or said)
             missing += [] if written else [slot.name]
     if missing:

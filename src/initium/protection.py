@@ -35,6 +35,7 @@ class Protected:
 
 # by the module that holds the tensor; kept outside of the modules: nothing of ours hangs on them
 _PROTECTED: WeakKeyDictionary[nn.Module, dict[str, Protected]] = WeakKeyDictionary()
+_NONE: dict[str, Protected] = {}
 
 
 def protect(model: nn.Module, names: str | Iterable[str] = "**.*") -> list[str]:
@@ -98,8 +99,11 @@ def protection_of(slot: Slot) -> Protected | None:
     """Why a tensor is protected; None: it is not."""
     if not _PROTECTED:
         return None
-    found = (_PROTECTED.get(place.owner, {}).get(place.local) for place in slot.places())
-    return next((protected for protected in found if protected is not None), None)
+    for place in slot.places():
+        found = _PROTECTED.get(place.owner, _NONE).get(place.local)
+        if found is not None:
+            return found
+    return None
 
 
 def check_writes(slot: Slot, writes: Sequence[Write]) -> None:
@@ -109,16 +113,16 @@ def check_writes(slot: Slot, writes: Sequence[Write]) -> None:
         InitError: naming both sources.
     """
     guard, rule = protection_of(slot), ""
-    if guard is None and not any(isinstance(write, Load) for write in writes):
+    if not writes or (guard is None and len(writes) == 1):
         return
     # another checkpoint may have the last word over what one has loaded
-    reloaded = bool(writes) and isinstance(surviving(writes)[-1], Load)
+    reloaded = isinstance(surviving(writes)[-1], Load)
     for write in writes:
         if is_keep(write) or (rule and write.source.startswith(f"{rule}, override ")):
             continue  # a rule's own override is meant to beat it
         if guard is not None and not (guard.load is not None and reloaded):
             _refuse(slot, guard.source, write)
-        if isinstance(write, Load):
+        if isinstance(write, Load) and write is not writes[-1]:
             rule = write.source
             guard = Protected(f"loaded by {rule} from {write.checkpoint}", load=write)
 
@@ -152,5 +156,4 @@ def _named(model: nn.Module, names: str | Iterable[str]) -> list[Slot]:
 
 
 def _matches(pattern: re.Pattern[str], slot: Slot) -> bool:
-    names = (name for place in slot.places() for name in (place.path, place.name))
-    return any(matches(pattern, name) for name in names)
+    return any(matches(pattern, name) for name in slot.names)

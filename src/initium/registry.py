@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from initium.errors import InitKeyError, InitTypeError, did_you_mean
@@ -200,7 +201,8 @@ def unknown_argument(target: Callable[..., Any], argument: str) -> InitTypeError
     )
 
 
-def known_arguments(target: Callable[..., Any]) -> tuple[list[str], list[str], bool]:
+@lru_cache(maxsize=512)  # a network may have a rule for each of its blocks
+def known_arguments(target: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     """The arguments of a class or function: all, the required ones, and whether any other goes.
 
     A class whose `__init__` passes `**kwargs` on also takes what the next class in its method
@@ -213,8 +215,8 @@ def known_arguments(target: Callable[..., Any]) -> tuple[list[str], list[str], b
         known.update(dict.fromkeys(p.name for p in named))
         required += [p.name for p in named if p.default is p.empty and depth == 0]
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return list(known), required, False
-    return list(known), required, True
+            return tuple(known), tuple(required), False
+    return tuple(known), tuple(required), True
 
 
 def _signatures(target: Callable[..., Any]) -> Iterator[list[inspect.Parameter]]:

@@ -73,13 +73,22 @@ def empty_like(tensor: Tensor) -> Tensor:
 
 def memory_of(tensor: Tensor) -> Tensor:
     """The memory of a tensor that this rank holds, as a plain tensor without a gradient."""
-    if zero3.is_partitioned(tensor):
-        return zero3.memory_of(tensor)
     if not is_sharded(tensor):
         return tensor.data
+    if zero3.is_partitioned(tensor):
+        return zero3.memory_of(tensor)
     with torch.no_grad():
         local: Tensor = tensor.to_local()  # type: ignore[attr-defined]
     return local.detach()
+
+
+def held(tensor: Tensor) -> int:
+    """How many elements of a tensor are in the memory of this rank.
+
+    >>> held(torch.zeros(3, 2))
+    6
+    """
+    return (memory_of(tensor) if is_sharded(tensor) else tensor).numel()
 
 
 def pieces_of(tensor: Tensor, part: Slices | None = None) -> list[Piece]:
@@ -92,12 +101,12 @@ def pieces_of(tensor: Tensor, part: Slices | None = None) -> list[Piece]:
     >>> [(p.memory.shape, p.block) for p in pieces_of(torch.zeros(4, 2), ((1, 3, 1), None))]
     [(torch.Size([2, 2]), None)]
     """
+    if not is_sharded(tensor):
+        return [Piece(tensor.data if part is None else tensor.data[_indices(part)], None)]
     if zero3.is_partitioned(tensor):
         found = [Piece(*held) for held in zero3.pieces(tensor)]
     else:
         memory = memory_of(tensor)
-        if not is_sharded(tensor):
-            return [Piece(memory if part is None else memory[_indices(part)], None)]
         found = [Piece(memory[inside], block) for inside, block in _boxes(tensor)]
     if part is None:
         return found

@@ -15,7 +15,8 @@ from initium.initializers import check_tensor
 from initium.lines import Line
 from initium.planning import Plan
 from initium.protection import check_writes
-from initium.shard import check_held, shape_of
+from initium.record import whole_and_alone
+from initium.shard import check_held, is_sharded, shape_of
 from initium.streams import Seed, keys_of
 from initium.tree import Slot, Tree
 from initium.writes import Capture, Fill, Load, Write, is_keep
@@ -45,7 +46,7 @@ def to_do(plan: Plan, tree: Tree, on_meta: bool = False, wanted: Wanted = lambda
 
     With `on_meta`, tensors need no memory yet.
     """
-    check_not_flat(tree.root)
+    check_not_flat(tree)
     files, found, named = Files(), [], tree.named
     for line in plan:
         for slot in _slots(plan, line, tree, named):
@@ -56,7 +57,7 @@ def to_do(plan: Plan, tree: Tree, on_meta: bool = False, wanted: Wanted = lambda
                 check_writes(slot, writes)
                 with located(slot.name):
                     found.append((slot, [ready(slot, w, files) for w in writes]))
-    return _in_order(found)
+    return _arranged(plan, tree, found)
 
 
 def _slots(plan: Plan, line: Line, tree: Tree, named: dict[str, Slot]) -> list[Slot]:
@@ -89,14 +90,39 @@ def just_planned(
         writes = [] if line is None else line.carried_out
         if line is not None and writes and wanted(slot, writes):
             with located(line.name):
-                _check_place(slot.tensor, line, on_meta)
+                _check_memory(slot.tensor, line, on_meta)
             found.append((slot, writes))
-    return _in_order(found)
+    return _arranged(plan, tree, found)
 
 
-def _in_order(found: ToDo) -> ToDo:
+def _arranged(plan: Plan, tree: Tree, found: ToDo) -> ToDo:
+    if plan.rng == "torch" and any(is_sharded(slot.tensor) for slot, _ in found):
+        raise InitError(
+            "rng='torch' draws whole tensors, of which this rank holds a part; leave rng out, or "
+            "initialize the model before it is sharded"
+        )
+    if any(_maps(write) for _, writes in found for write in writes):
+        alone = {slot for slot in whole_and_alone(tree.slots) if _is_one(slot)}
+        found = [(s, writes if s in alone else list(map(_read, writes))) for s, writes in found]
     # torch's generators draw in this order; a stable sort: within one rule, the model's order
     return sorted(found, key=lambda item: item[1][0].order)
+
+
+def _maps(write: Write) -> bool:
+    """Whether a tensor's memory would be exchanged for that of a file."""
+    return isinstance(write, Load) and write.recipe.mmap
+
+
+def _is_one(slot: Slot) -> bool:
+    """Whether all places have the same object, and not several that share their memory."""
+    return all(place.tensor is slot.tensor for place in slot.aliases)
+
+
+def _read(write: Write) -> Write:
+    """A load that leaves the tensor's memory where it is, as others share it."""
+    if not isinstance(write, Load):
+        return write
+    return replace(write, recipe=replace(write.recipe, mmap=False))
 
 
 def _check_place(tensor: Tensor, line: Line, on_meta: bool) -> None:
@@ -104,6 +130,10 @@ def _check_place(tensor: Tensor, line: Line, on_meta: bool) -> None:
         raise InitError(
             f"the plan is for the shape {list(line.shape)}, but it is {list(shape_of(tensor))}"
         )
+    _check_memory(tensor, line, on_meta)
+
+
+def _check_memory(tensor: Tensor, line: Line, on_meta: bool) -> None:
     if tensor.is_meta and not on_meta and not is_keep(line.decisive):
         raise InitError(
             "this tensor is on the meta device and has no memory; "

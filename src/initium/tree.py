@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.nn.parameter import is_lazy as is_lazy  # of a lazy module: it has no shape yet
 
 # what wraps one module and has no tensor of its own: the attribute under which it keeps it
 _WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -59,6 +59,21 @@ class Slot:
         """This slot and its aliases."""
         return [self, *self.aliases]
 
+    @property
+    def names(self) -> list[str]:
+        """What the tensor may be called: the path and the name of every place."""
+        if not self.aliases and self.path == self.name:  # as most
+            return [self.path]
+        texts = (text for place in self.places() for text in (place.path, place.name))
+        return list(dict.fromkeys(texts))
+
+    @property
+    def persistent(self) -> bool:
+        """Whether it is in the model's state dict; some buffers are not."""
+        return not self.is_buffer or any(
+            place.local not in place.owner._non_persistent_buffers_set for place in self.places()
+        )
+
 
 class Tree:
     """The modules and tensors of a model, by name.
@@ -104,22 +119,24 @@ class Tree:
         return id(module) in self._path_of
 
     def _paths(self) -> dict[str, str]:
-        paths = {"": ""}
-        for name in self.modules:
-            parent, _, leaf = name.rpartition(".")
-            if name and wrapped_as(self.modules[parent]) == leaf:
-                paths[name] = paths[parent]
-            elif name:
-                paths[name] = join(paths[parent], leaf)
+        paths, wrapping = {"": ""}, {"": wrapped_as(self.root)}
+        for name, module in self.modules.items():
+            if name:
+                parent, _, leaf = name.rpartition(".")
+                above = paths[parent]
+                inside = wrapping[parent] == leaf
+                paths[name] = above if inside else f"{above}.{leaf}" if above else leaf
+                wrapping[name] = wrapped_as(module)
         return paths
 
     def _places(self) -> Iterator[Slot]:
         for buffers in (False, True):
             for name, module in self.modules.items():
-                for local, tensor in (module._buffers if buffers else module._parameters).items():
+                held = module._buffers if buffers else module._parameters
+                stem, path = (f"{n}." if n else "" for n in (name, self.paths[name]))
+                for local, tensor in held.items():
                     if tensor is not None:
-                        path = join(self.paths[name], local)
-                        yield Slot(join(name, local), path, module, local, buffers)
+                        yield Slot(stem + local, path + local, module, local, buffers)
 
     @property
     def named(self) -> dict[str, Slot]:
@@ -159,15 +176,10 @@ def _identity(slot: Slot) -> object:
     try:
         # on meta, too, where there are no addresses
         storage, offset = tensor.untyped_storage()._cdata, tensor.storage_offset()
-        seen_as = (offset, tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device)
+        seen_as = (offset, tensor.shape, tensor.stride(), tensor.dtype)
     except (RuntimeError, ValueError, NotImplementedError):  # lazy, fake or sparse: no storage
         return id(tensor)
     return (storage, seen_as) if tensor.numel() else id(tensor)
-
-
-def is_lazy(tensor: Tensor) -> bool:
-    """Whether a parameter or buffer of a lazy module has no shape yet."""
-    return isinstance(tensor, (UninitializedParameter, UninitializedBuffer))
 
 
 def join(*segments: str) -> str:

@@ -180,8 +180,8 @@ def surviving(writes: Iterable[Write]) -> list[Write]:
     keeps the credit. `Keep` undoes what was declared before it, not what the constructor wrote.
     """
     writes = list(writes)
-    if len(writes) == 1:
-        return writes
+    if len(writes) == 1 or (writes and _has_the_last_word(writes[-1])):
+        return writes[-1:]
     left: list[Write] = []
     constructed: list[Write] = []
     for write in writes:
@@ -199,6 +199,12 @@ def surviving(writes: Iterable[Write]) -> list[Write]:
 def is_keep(write: Write | None) -> bool:
     """Whether a write says that the tensor is left as it is."""
     return isinstance(write, Fill) and isinstance(write.initializer, Keep)
+
+
+def _has_the_last_word(write: Write) -> bool:
+    """Whether nothing of what was before a write can survive it."""
+    said = isinstance(write, Fill) and isinstance(write.initializer, (Constant, Keep))
+    return write.where is None and not said
 
 
 def _repeats(write: Write, left: list[Write]) -> bool:

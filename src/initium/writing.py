@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from initium import streams
-from initium.checkpoint import Work
+from initium.checkpoint import Work, together
 from initium.cluster import Ranks, groups_of
 from initium.errors import located
 from initium.here import recorder_here
@@ -73,7 +73,8 @@ class Writer:
             write = target.writes[depth]
             pieces = _pieces(target.tensor, write)
             if isinstance(write, Load):
-                reads += self._reads(pieces, write, target)
+                if not (write.recipe.mmap and self._exchange(target.tensor, write)):
+                    reads += self._reads(pieces, write, target)
                 continue
             with located(target.name):
                 started = self._start(pieces, write, target)
@@ -82,7 +83,7 @@ class Writer:
                 self.advance(sum(piece.memory.numel() for piece in pieces))
             if isinstance(write, Fill) and isinstance(write.initializer, Chain):
                 chains += [(write.initializer, piece.memory) for piece in pieces]
-        carry_out(iter(reads), parallel=len(reads) > 1, advance=self.advance)
+        carry_out(together(reads), parallel=len(reads) > 1, advance=self.advance)
         streams.fill(jobs, self.advance)
         for chain, part in chains:
             chain.finish(part)
@@ -102,6 +103,19 @@ class Writer:
                 streams.advise_huge_pages(memory)
             entry = load.entry if block is None else load.entry.part(block)
             yield from entry.pieces(memory, key, found)
+
+    def _exchange(self, tensor: Tensor, load: Load) -> bool:
+        """Have a tensor's memory be that of the file, where that goes."""
+        assert load.entry is not None
+        plain = streams.is_plain(tensor) and not tensor.is_inference()  # whose memory must stay
+        if not plain or tensor.dtype != load.entry.dtype:
+            return False
+        pages = load.entry.in_place()
+        if pages is None:
+            return False
+        tensor.data = pages
+        self.advance(tensor.numel())
+        return True
 
     def _start(self, pieces: list[Piece], write: Fill | Capture, target: Target) -> list[Job]:
         """Write what is not drawn from a stream; jobs for what is."""

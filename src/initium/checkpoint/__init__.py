@@ -20,3 +20,4 @@ from initium.checkpoint.recipe import Files as Files
 from initium.checkpoint.recipe import Opened as Opened
 from initium.checkpoint.recipe import Recipe as Recipe
 from initium.checkpoint.sources import CHECKPOINT_SOURCES as CHECKPOINT_SOURCES
+from initium.checkpoint.window import together as together

@@ -62,6 +62,13 @@ class Blob(ABC):
         """
         yield None
 
+    def private(self, offset: int, length: int) -> memoryview | None:
+        """These bytes as memory of their own, which each call makes anew.
+
+        None: there is no such memory.
+        """
+        return None
+
 
 class LocalFile(Blob):
     """A file on this machine; it stays open, so that another one put in its place does no harm."""
@@ -100,6 +107,16 @@ class LocalFile(Blob):
         finally:
             advise(first, size, mmap.MADV_DONTNEED)
 
+    def private(self, offset: int, length: int) -> memoryview | None:
+        """Pages of the file, which the system reads when they are used, and copies for a write."""
+        start = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        size = offset + length - start
+        try:
+            pages = mmap.mmap(self._fd, size, access=mmap.ACCESS_COPY, offset=start)
+        except (OSError, ValueError):  # a file system without maps; too many of them; cut short
+            return None
+        return memoryview(pages)[offset - start :]
+
     @cached_property
     def _address(self) -> int | None:
         """Where the file lies in the address space of this process."""
@@ -133,6 +150,10 @@ class Part(Blob):
     def mapped(self, offset: int, length: int) -> Any:
         """The memory of the whole."""
         return self._whole.mapped(self._start + offset, length)
+
+    def private(self, offset: int, length: int) -> memoryview | None:
+        """A part of what the whole gives."""
+        return self._whole.private(self._start + offset, length)
 
 
 class Stream(io.RawIOBase):

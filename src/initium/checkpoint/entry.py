@@ -64,6 +64,13 @@ class Entry(ABC):
         """A rectangular part of it, such as the shard of a rank; all of it is read for that."""
         return Cut(self, block)
 
+    def in_place(self) -> Tensor | None:
+        """The values as pages of the file, which are read when they are used, copied when written.
+
+        None: they must be read.
+        """
+        return None
+
     @property
     def nbytes(self) -> int:
         """Bytes of the values."""

@@ -97,10 +97,9 @@ class Matcher:
             shorter = (name.removeprefix(self.stripped) for name in names)
             found = [name for name in shorter if name in self.entries]
         self._used.update(found)  # tied weights may be saved once or several times
-        persistent = slot.local not in slot.owner._non_persistent_buffers_set
         if found:
             self._load(slot, names, found[0], result)
-        elif names and persistent:
+        elif names and slot.persistent:
             spared = slot.local == _COUNTER or any(_any(p, names) for p in self.ignore)
             (result.spared if spared else result.missing).append(slot)
 
@@ -186,8 +185,7 @@ def _kind(dtype: torch.dtype) -> str:
 def _names(slot: Slot, below: str) -> list[str]:
     """What this tensor may be called in the file, seen from the submodule at `below`."""
     stem = f"{below}." if below else ""
-    names = [name for place in slot.places() for name in (place.path, place.name)]
-    return list(dict.fromkeys(n.removeprefix(stem) for n in names if n.startswith(stem)))
+    return [name.removeprefix(stem) for name in slot.names if name.startswith(stem)]
 
 
 def _any(pattern: re.Pattern[str], names: Iterable[str]) -> bool:

@@ -29,6 +29,7 @@ class Recipe:
         sha256: what the file must have, or its first digits.
         trust_pickle: unpickle it as Python does.
         offline: take downloads from the cache only.
+        mmap: tensors may stay in the file.
     """
 
     checkpoint: str
@@ -38,13 +39,14 @@ class Recipe:
     sha256: str | None = None
     trust_pickle: bool = False
     offline: bool = field(default=False, compare=False)
+    mmap: bool = False
 
     def __post_init__(self) -> None:
         for name in ("key", "prefix", "sha256"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise InitTypeError(f"{name} must be a str or None, but got {value!r}")
-        for name in ("trust_pickle", "offline"):
+        for name in ("trust_pickle", "offline", "mmap"):
             if not isinstance(getattr(self, name), bool):
                 raise InitTypeError(f"{name} must be a bool, but got {getattr(self, name)!r}")
         if self.sha256 is not None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from initium.checkpoint.blob import Blob
-from initium.checkpoint.copying import copied
 from initium.checkpoint.entry import Entry, Found, Work, ignored
+from initium.checkpoint.window import SIZE, Stretch, Window, memory_of
 from initium.errors import InitError
-from initium.finite import all_finite
-from initium.streams import Block, staging
+from initium.streams import Block
 
-# bytes that a thread reads at a time, and the memory it needs, where it must cast, and where not
-PIECE, MAPPED = 1 << 20, 1 << 21
+_PAGES = 1 << 16  # bytes; below, a map of their own would be a waste
+_ROWS = 1 << 20  # bytes of rows that are read at a time, where they must be cut
 _ALONE = 1 << 16  # bytes that are read by themselves, where others lie between them and the next
 
 
@@ -44,8 +41,8 @@ class Region(Entry):
     stride: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        stride = self.stride or ()
-        if self.offset < 0 or min((*self.shape, *stride), default=0) < 0:
+        numbers = self.shape if self.stride is None else (*self.shape, *self.stride)
+        if self.offset < 0 or min(numbers, default=0) < 0:
             raise InitError(
                 f"{self.text}: negative numbers in its description; the file is damaged"
             )
@@ -68,7 +65,7 @@ class Region(Entry):
         """The values."""
         flat = torch.empty(self._span(), dtype=self.dtype)
         if flat.numel():
-            self.blob.read_into(self.offset, _bytes_of(flat))
+            self.blob.read_into(self.offset, memory_of(flat))
         return flat.view(self.shape) if self.stride is None else self._strided(flat)
 
     def _strided(self, flat: Tensor) -> Tensor:
@@ -89,6 +86,13 @@ class Region(Entry):
             text=text,
         )
 
+    def in_place(self) -> Tensor | None:
+        """The values as pages of the file, if it is one of this machine, and there are some."""
+        if self.stride is not None or self.nbytes < _PAGES or self.offset % self.dtype.itemsize:
+            return None
+        memory = self.blob.private(self.offset, self.nbytes)
+        return None if memory is None else torch.frombuffer(memory, dtype=self.dtype).view(self.shape)
+
     def part(self, block: Block) -> Region:
         """A rectangular part of it."""
         return self.viewed(lambda whole: whole[block.slices()], self.text)
@@ -101,10 +105,13 @@ class Region(Entry):
         if not tensor.is_contiguous() or tensor.numel() == 0:
             yield from super().pieces(tensor, key, found)
             return
-        cast = tensor.dtype != self.dtype or not tensor.is_cpu
-        flat, each = tensor.view(-1), (PIECE if cast else MAPPED) // self.dtype.itemsize
-        for first in range(0, flat.numel(), each):
-            yield _Piece(self, flat[first : first + each], first, cast, found)
+        width = self.dtype.itemsize
+        each = SIZE // width
+        for first in range(0, tensor.numel(), each):
+            small = tensor.numel() <= each
+            part = tensor if small else tensor.view(-1)[first : first + each]
+            stretch = Stretch(self.offset + first * width, self.dtype, part, found)
+            yield Window(self.blob, [stretch])
 
     def _in_rows(self, tensor: Tensor, found: Found) -> Iterator[Work]:
         """Of a shard of columns, say, what lies together by itself, or a few rows at a time."""
@@ -126,42 +133,8 @@ class Region(Entry):
         assert self.stride is not None
         row = self.viewed(lambda whole: whole[0], self.text)
         alone = row.stride is None and row.nbytes >= _ALONE
-        n = 1 if alone else max(1, PIECE // max(1, self.stride[0] * self.dtype.itemsize))
+        n = 1 if alone else max(1, _ROWS // max(1, self.stride[0] * self.dtype.itemsize))
         for first in range(0, self.shape[0], n):
             rows = slice(first, min(first + n, self.shape[0]))
             some = self.viewed(lambda whole, rows=rows: whole[rows], self.text)  # type: ignore[misc]
             yield some, tensor[rows]
-
-
-@dataclass(frozen=True)
-class _Piece:
-    region: Region
-    to: Tensor
-    first: int
-    cast: bool
-    found: Found
-
-    def __call__(self) -> int:
-        region, to = self.region, self.to
-        offset = region.offset + self.first * region.dtype.itemsize
-        finite = None if self.cast else copied(region.blob, offset, to)
-        if finite is None:
-            self._read(region.blob, offset)
-            finite = all_finite(to)
-        if not finite:
-            self.found()
-        return to.numel()
-
-    def _read(self, blob: Blob, offset: int) -> None:
-        to = self.to
-        if not self.cast:
-            blob.read_into(offset, _bytes_of(to))
-            return
-        values = staging(to.numel(), self.region.dtype, pinned=False)
-        blob.read_into(offset, _bytes_of(values))
-        to.copy_(values)
-
-
-def _bytes_of(tensor: Tensor) -> Any:
-    """The memory of a contiguous tensor as a buffer; not by numpy(), which knows fewer dtypes."""
-    return (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())

@@ -38,6 +38,10 @@ class PretrainedInit(PretrainedDeclaration):
             download (`resnet50-0676ba61.pth`) is checked.
         trust_pickle: unpickle the file as Python does, which runs any code that it names.
         offline: take downloads from the cache only.
+        mmap: leave the values in the file, as `torch.load(mmap=True)` does: nothing is read until
+            it is used, and processes share it. The file must stay as it is for as long as the model
+            lives; nothing looks for NaN. What must be cast or adapted, is sharded, shares memory,
+            is small or lies on another device is copied as ever.
 
     Raises:
         InitError: (when called, or planned) the file cannot be had or read, has no key with the

@@ -34,6 +34,8 @@ class PretrainedDeclaration:
         sha256: of the file, or its first 8 digits or more.
         trust_pickle: unpickle the file as Python does, which runs any code that it names.
         offline: take downloads from the cache only.
+        mmap: leave the values in the file: a tensor's memory becomes a private map of it, of which
+            pages are read when they are used, and copied when they are written to.
 
     Raises:
         InitTypeError: a TypeError; an argument of another type.
@@ -60,6 +62,7 @@ class PretrainedDeclaration:
         sha256: str | None = None,
         trust_pickle: bool = False,
         offline: bool = False,
+        mmap: bool = False,
     ) -> None:
         if not isinstance(checkpoint, str) and not hasattr(checkpoint, "__fspath__"):
             raise InitTypeError(f"checkpoint must be a path, but got {checkpoint!r}")
@@ -69,7 +72,7 @@ class PretrainedDeclaration:
             raise InitTypeError(f"strict must be a bool or None, but got {strict!r}")
         converters = build_converters(convert, rename)
         path = os.fspath(checkpoint)
-        self.recipe = Recipe(path, key, prefix, converters, sha256, trust_pickle, offline)
+        self.recipe = Recipe(path, key, prefix, converters, sha256, trust_pickle, offline, mmap)
         self.checkpoint, self.prefix, self.map_location = checkpoint, prefix, map_location
         self.to, self.strict = to, strict
         self.adapters = CHECKPOINT_ADAPTERS.build_list("adapt", adapt, Adapter)

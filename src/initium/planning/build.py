@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
+import torch
 from torch import nn
 
 from initium.config import InitCfg, Rule, parse
@@ -56,8 +58,8 @@ class Planner:
         if not isinstance(model, nn.Module):
             raise InitTypeError(f"model must be a torch.nn.Module, but got {model!r}")
         check_rng(rng, seed)
-        check_not_flat(model)
         self.tree = Tree(model)
+        check_not_flat(self.tree)
         self.seed, self.rng = seed, rng
         self.findings: list[Finding] = []
         self.rules: list[tuple[str, list[Slot]]] = []  # (source, what it set)
@@ -248,13 +250,16 @@ def _line(slot: Slot, writes: list[Write]) -> Line:
         name=slot.name,
         path=slot.path,
         shape=() if is_lazy(tensor) else shape_of(tensor),
-        dtype=str(tensor.dtype).removeprefix("torch."),
+        dtype=_name(tensor.dtype),
         aliases=tuple(alias.name for alias in slot.aliases),
         writes=tuple(writes),
-        persistent=any(
-            place.local not in place.owner._non_persistent_buffers_set for place in slot.places()
-        ),
+        persistent=slot.persistent,
     )
+
+
+@cache
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _zero_row(slot: Slot) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -99,31 +99,26 @@ def include(planner: Planner, module: nn.Module) -> None:
     walk.visit(module)
     for late in walk.late:
         late()
-    planner.user_code.mark(declaring_modules(module))
+    planner.user_code.mark(walk.declaring)
     planner.included(module)
 
 
-def declaring_modules(module: nn.Module) -> Iterator[Declaring]:
-    """The modules whose declarations `include` takes together; user code bounds it."""
-    if isinstance(module, Declaring):
-        yield module
-    for child in module.children():
-        inner = unwrapped(child)
-        if not _own(inner, "is_init") and not user_defined(inner):
-            yield from declaring_modules(inner)
-
-
 class _Walk:
+    """Attributes: the modules whose declarations are taken together; what comes after all others."""
+
     def __init__(self, planner: Planner) -> None:
         self.planner = planner
+        self.declaring: list[Declaring] = []
         self.late: list[Callable[[], Any]] = []
         self.seen: set[int] = set()
 
     def visit(self, module: nn.Module) -> None:
         pretrained = None
-        if isinstance(module, Declaring) and module.init_cfg:
-            path = self.planner.tree.path_of(module)
-            pretrained = self.planner.config(module.init_cfg, path, module)
+        if isinstance(module, Declaring):
+            self.declaring.append(module)
+            if module.init_cfg:
+                path = self.planner.tree.path_of(module)
+                pretrained = self.planner.config(module.init_cfg, path, module)
         for child in module.children():
             self._child(child)
         if pretrained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -39,7 +39,7 @@ class Coverage:
         self,
         rules: Iterable[tuple[str, list[Slot]]],
         born: list[Slot],
-        lost: Iterable[tuple[object, str]],
+        lost: Sequence[tuple[object, str]],
         cover: str | None,
     ) -> Iterator[Finding]:
         """All that is left out.
@@ -92,12 +92,12 @@ class Coverage:
                 f"memory; write them in the constructor, or by a rule: {listing(found)}",
             )
 
-    def _lost(self, lost: Iterable[tuple[object, str]]) -> Iterator[Finding]:
+    def _lost(self, lost: Sequence[tuple[object, str]]) -> Iterator[Finding]:
         names = {
             id(
                 parametrization
             ): f"{join(self.tree.paths[name], weight)} of a {type(module).__name__}"
-            for name, module in self.tree.modules.items()
+            for name, module in (self.tree.modules.items() if lost else ())
             if is_parametrized(module)
             for weight, parametrization in module.parametrizations.items()  # type: ignore[operator, union-attr]
         }

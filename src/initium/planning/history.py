@@ -65,4 +65,4 @@ def _closed(line: Line) -> Line:
     if not any(isinstance(write, Load) for write in line.writes):
         return line
     writes = tuple(w.closed() if isinstance(w, Load) else w for w in line.writes)
-    return replace(line, writes=writes)
+    return line.with_writes(writes)

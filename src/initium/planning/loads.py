@@ -195,5 +195,4 @@ def _below(slots: Iterable[Slot], path: str) -> list[Slot]:
 
 def _by_itself(slot: Slot) -> bool:
     """Whether a tensor need not be in a checkpoint at all."""
-    hidden = slot.local in slot.owner._non_persistent_buffers_set
-    return hidden or slot.local == "num_batches_tracked"
+    return not slot.persistent or slot.local == "num_batches_tracked"

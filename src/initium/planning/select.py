@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 from torch import nn
 
@@ -36,8 +37,12 @@ class Selection:
 
     def __init__(self, tree: Tree, path: str, module: nn.Module, note: Note) -> None:
         self.tree, self.path, self.note = tree, path, note
-        self.module = unwrapped(module)
-        self.modules = [m for m in module.modules() if not is_model_wrapper(m)]
+        self.outer, self.module = module, unwrapped(module)
+
+    @cached_property
+    def modules(self) -> list[nn.Module]:
+        """The modules of the subtree, wrappers left out."""
+        return [m for m in self.outer.modules() if not is_model_wrapper(m)]
 
     def of(self, rule: Rule, declared: Declaration) -> list[Target]:
         """The tensors that a rule, or an override, means."""
@@ -103,8 +108,7 @@ class Selection:
                     yield module, self.tree.at[id(module), local]
 
     def _matches(self, pattern: re.Pattern[str], slot: Slot) -> bool:
-        names = {name for place in slot.places() for name in (place.path, place.name)}
-        return any(matches(pattern, self._relative(name)) for name in names)
+        return any(matches(pattern, self._relative(name)) for name in slot.names)
 
     def _relative(self, path: str) -> str:
         return path.removeprefix(f"{self.path}.") if self.path else path

@@ -19,6 +19,7 @@ from initium.streams.keys import keys_of as keys_of
 from initium.streams.memory import advise as advise
 from initium.streams.memory import advise_huge_pages as advise_huge_pages
 from initium.streams.memory import has_memory as has_memory
+from initium.streams.memory import is_plain as is_plain
 from initium.streams.memory import staging as staging
 from initium.streams.pool import carry_out as carry_out
 from initium.streams.torch_rng import Generators as Generators

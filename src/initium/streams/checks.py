@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -37,24 +39,29 @@ def check_dtype(dtype: torch.dtype, drawn: Distribution | Whole) -> None:
 
 def check_memory(tensor: Tensor) -> None:
     """Raise where elements are no numbers of their own in the memory of this process."""
-    if any(placement.is_partial() for placement in getattr(tensor, "placements", ())):
-        raise InitRangeError(
-            f"its placements are {tensor.placements}, so that its values are the sums of what "  # type: ignore[attr-defined]
-            "several ranks hold; redistribute it to Shard or Replicate first"
-        )
-    strided = [p.dim for p in getattr(tensor, "placements", ()) if hasattr(p, "split_factor")]
-    if len(strided) > len(set(strided)):
-        raise InitRangeError(
-            f"its placements {tensor.placements} cut a strided shard once more along the same "  # type: ignore[attr-defined]
-            "dimension, of which torch does not know which elements are where; shard it along "
-            "another dimension (shard_placement_fn of fully_shard)"
-        )
+    if hasattr(tensor, "placements"):
+        _check_placements(tensor.placements)
     if tensor.is_quantized or tensor.layout != torch.strided:
         raise InitRangeError(f"a {tensor.layout} tensor of {tensor.dtype} cannot be initialized")
     if _overlaps(tensor):
         raise InitRangeError(
             "several elements of this tensor share their memory (it is expanded, or a view with "
             "overlapping strides); fill the tensor that it was made of, or a clone()"
+        )
+
+
+def _check_placements(placements: Any) -> None:
+    if any(placement.is_partial() for placement in placements):
+        raise InitRangeError(
+            f"its placements are {placements}, so that its values are the sums of what several "
+            "ranks hold; redistribute it to Shard or Replicate first"
+        )
+    strided = [p.dim for p in placements if hasattr(p, "split_factor")]
+    if len(strided) > len(set(strided)):
+        raise InitRangeError(
+            f"its placements {placements} cut a strided shard once more along the same dimension, "
+            "of which torch does not know which elements are where; shard it along another "
+            "dimension (shard_placement_fn of fully_shard)"
         )
 
 

@@ -30,7 +30,7 @@ _TORCH = {
 }  # fmt: skip
 # of dtypes that torch, or an older torch, does not have
 _BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E8M0": 8}
-_FIELDS = ("dtype", "shape", "data_offsets")
+_FIELDS = dict.fromkeys(("dtype", "shape", "data_offsets")).keys()
 
 
 def read_safetensors(blob: Blob) -> dict[str, Entry]:
@@ -126,7 +126,7 @@ def _check_metadata(metadata: Any) -> None:
 
 def _entry(blob: Blob, start: int, fields: Any, text: str) -> tuple[Entry, tuple[int, int]]:
     """A tensor, and from where to where in the data it lies."""
-    if not isinstance(fields, dict) or set(fields) != set(_FIELDS):
+    if not isinstance(fields, dict) or fields.keys() != _FIELDS:
         said = listing(map(repr, fields)) if isinstance(fields, dict) else reprlib.repr(fields)
         raise InitError(f"a tensor has the fields {', '.join(_FIELDS)}, but this one has: {said}")
     name, shape, offsets = (fields[field] for field in _FIELDS)
@@ -153,7 +153,7 @@ def _dtype(name: str) -> torch.dtype | None:
 
 def _check_sizes(field: str, value: Any) -> None:
     # type(), not isinstance(): a bool is an int
-    if not isinstance(value, list) or not all(type(n) is int and n >= 0 for n in value):
+    if not isinstance(value, list) or any(type(n) is not int or n < 0 for n in value):
         raise InitError(
             f"{field} must be a list of whole numbers from 0, but is {reprlib.repr(value)}"
         )
@@ -177,7 +177,7 @@ def check_countable(shape: Sequence[int], bits: int) -> None:
     """
     if len(shape) > 64:
         raise InitError(f"it has {len(shape)} dimensions; torch has at most 64")
-    volume = math.prod(max(n, 1) for n in shape)  # a zero does not hide the others
+    volume = math.prod(shape) or math.prod(n or 1 for n in shape)  # a zero hides no other number
     if volume * bits >= 1 << 63:
         raise InitError(f"the shape {reprlib.repr(list(shape))} is too large")
 

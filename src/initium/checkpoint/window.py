@@ -1,0 +1,118 @@
+"""A window on a file: what lies in it is brought into memory as one, and goes to its tensors."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from initium.checkpoint.blob import Blob
+from initium.checkpoint.copying import copied
+from initium.checkpoint.entry import Found, Work
+from initium.finite import all_finite
+from initium.streams import staging
+
+SIZE = 1 << 21  # bytes that a thread looks at, at a time
+_MAPPED = 1 << 16  # fewer are read: to map them would take longer
+_GAP = 1 << 12  # bytes that nobody wants, for which it is not worth to look twice
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Elements that follow each other in a file.
+
+    Attributes:
+        offset: of the first byte.
+        dtype: in the file.
+        to: contiguous memory that gets them, cast where it is of another dtype.
+        found: told of NaN and infinite values.
+    """
+
+    offset: int
+    dtype: torch.dtype
+    to: Tensor
+    found: Found
+
+    @property
+    def end(self) -> int:
+        """The byte behind the last one."""
+        return self.offset + self.to.numel() * self.dtype.itemsize
+
+    def take(self, source: int) -> None:
+        """Copy them from this address."""
+        to = self.to
+        if to.dtype != self.dtype or not to.is_cpu:
+            memory = (ctypes.c_char * (self.end - self.offset)).from_address(source)
+            to.copy_(torch.frombuffer(memory, dtype=self.dtype).view(to.shape))
+            finite = all_finite(to)
+        else:
+            known = copied(source, to)
+            if known is None:
+                ctypes.memmove(to.data_ptr(), source, to.nbytes)
+            finite = all_finite(to) if known is None else known
+        if not finite:
+            self.found()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Stretches that lie side by side in a file, in its order."""
+
+    blob: Blob
+    stretches: list[Stretch]
+
+    def __call__(self) -> int:
+        """Fill their memory; how many elements that were."""
+        start = self.stretches[0].offset
+        with self._bytes(start, self.stretches[-1].end - start) as source:
+            for stretch in self.stretches:
+                stretch.take(source + stretch.offset - start)
+        return sum(stretch.to.numel() for stretch in self.stretches)
+
+    @contextmanager
+    def _bytes(self, start: int, size: int) -> Iterator[int]:
+        """The address of a copy, or of the pages of the file itself."""
+        if size >= _MAPPED:
+            with self.blob.mapped(start, size) as source:
+                if source is not None:
+                    yield source
+                    return
+        buffer = staging(size, torch.uint8, pinned=False)
+        self.blob.read_into(start, memory_of(buffer))
+        yield buffer.data_ptr()
+
+
+def together(work: Iterable[Work]) -> Iterator[Work]:
+    """The same work; windows on one file follow its order, and small ones are looked through as one."""
+    windows: dict[int, list[Window]] = {}
+    for item in work:
+        if isinstance(item, Window):
+            windows.setdefault(id(item.blob), []).append(item)
+        else:
+            yield item
+    for found in windows.values():
+        found.sort(key=lambda window: window.stretches[0].offset)
+        yield from _joined(found)
+
+
+def _joined(windows: list[Window]) -> Iterator[Window]:
+    first, *others = windows
+    joined = list(first.stretches)
+    for window in others:
+        gap = window.stretches[0].offset - joined[-1].end
+        if 0 <= gap <= _GAP and window.stretches[-1].end - joined[0].offset <= SIZE:
+            joined += window.stretches
+        else:
+            yield Window(first.blob, joined)
+            joined = list(window.stretches)
+    yield Window(first.blob, joined)
+
+
+def memory_of(tensor: Tensor) -> Any:
+    """The memory of a contiguous tensor as a buffer; not by numpy(), which knows fewer dtypes."""
+    return (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
