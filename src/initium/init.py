@@ -60,7 +60,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     >>> bool((w >= -1).all() and (w < 1).all())
     True
     """
-    return _fill(tensor, Uniform(*_plain(a, b)), generator)
+    return _fill(tensor, Uniform(_plain(a), _plain(b)), generator)
 
 
 def normal_(
@@ -71,7 +71,7 @@ def normal_(
     >>> normal_(torch.empty(3, 5), std=0.02).shape
     torch.Size([3, 5])
     """
-    return _fill(tensor, Normal(*_plain(mean, std)), generator)
+    return _fill(tensor, Normal(_plain(mean), _plain(std)), generator)
 
 
 def trunc_normal_(
@@ -90,7 +90,7 @@ def trunc_normal_(
     >>> bool(trunc_normal_(torch.empty(100), std=0.02, a=-0.04, b=0.04).abs().max() <= 0.04)
     True
     """
-    return _fill(tensor, TruncNormal(*_plain(mean, std, a, b)), generator)
+    return _fill(tensor, TruncNormal(_plain(mean), _plain(std), _plain(a), _plain(b)), generator)
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
@@ -101,7 +101,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = No
     >>> bool(xavier_uniform_(torch.empty(3, 5)).abs().max() <= (6 / 8) ** 0.5)
     True
     """
-    return _fill(tensor, Xavier(*_plain(gain), distribution="uniform"), generator)
+    return _fill(tensor, Xavier(_plain(gain), "uniform"), generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
@@ -110,7 +110,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = Non
     >>> xavier_normal_(torch.empty(3, 5)).shape
     torch.Size([3, 5])
     """
-    return _fill(tensor, Xavier(*_plain(gain), distribution="normal"), generator)
+    return _fill(tensor, Xavier(_plain(gain), "normal"), generator)
 
 
 def kaiming_uniform_(
@@ -159,7 +159,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) ->
     >>> torch.allclose(w @ w.T, torch.eye(3), atol=1e-6)
     True
     """
-    return _fill(tensor, Orthogonal(*_plain(gain)), generator)
+    return _fill(tensor, Orthogonal(_plain(gain)), generator)
 
 
 def sparse_(
@@ -170,7 +170,7 @@ def sparse_(
     >>> (sparse_(torch.empty(10, 3), sparsity=0.35) == 0).sum(dim=0).tolist()
     [4, 4, 4]
     """
-    return _fill(tensor, Sparse(*_plain(sparsity, std)), generator)
+    return _fill(tensor, Sparse(_plain(sparsity), _plain(std)), generator)
 
 
 def _kaiming(
@@ -216,9 +216,9 @@ def _check(tensor: Tensor, generator: Generator) -> None:
         raise InitTypeError(f"generator must be a torch.Generator, but got {generator!r}")
 
 
-def _plain(*numbers: Any) -> list[Any]:
-    """Numbers of NumPy and tensors of one, which torch takes, as Python's own."""
-    return [n.item() if getattr(n, "ndim", None) == 0 else n for n in numbers]
+def _plain(number: Any) -> Any:
+    """A number of NumPy, or a tensor of one, which torch takes as well, as Python's own."""
+    return number.item() if getattr(number, "ndim", None) == 0 else number
 
 
 if not TYPE_CHECKING:  # for a type checker they are mistakes
