@@ -22,6 +22,7 @@ ROLES = {
     "tensor": ("tp",),
     "expert": ("ep",),
 }
+MOST = 1 << 20  # ranks: several numbers are kept of each
 ALLOWED = "dp, fsdp, dp_shard (sharded), dp_replicate, replicate, ddp (copies), tp and ep"
 
 
@@ -42,10 +43,10 @@ def mesh_sizes(mesh: str | Mapping[str, int] | None, world: int, rank: int) -> d
     for name, number in (("world", world), ("rank", rank)):
         if not isinstance(number, int) or isinstance(number, bool):
             raise InitTypeError(f"{name} must be an int, but got {number!r}")
-    if world < 1 or not 0 <= rank < world:
+    if not 1 <= world <= MOST or not 0 <= rank < world:
         raise InitError(
-            f"world must be at least 1, and rank from 0 to {max(world, 1) - 1}, "
-            f"but got world={world}, rank={rank}"
+            f"world must be from 1 to {MOST}, and rank from 0 to world - 1, but got "
+            f"world={world}, rank={rank}"
         )
     sizes = {"dp": world} if mesh is None else _read(mesh)
     if math.prod(sizes.values()) != world:
@@ -58,12 +59,23 @@ def mesh_sizes(mesh: str | Mapping[str, int] | None, world: int, rank: int) -> d
 
 
 def _read(mesh: str | Mapping[str, int]) -> dict[str, int]:
-    pairs = [part.partition("=")[::2] for part in mesh.split(",")] if isinstance(mesh, str) else []
-    found = [(n.strip(), _size(n, s)) for n, s in pairs or dict(mesh).items()]  # type: ignore[arg-type]
+    if isinstance(mesh, str):
+        pairs = [part.partition("=")[::2] for part in mesh.split(",")]
+        found = [(name.strip(), _size(name, size)) for name, size in pairs]
+    elif isinstance(mesh, Mapping):
+        found = [(_name(name), _size(name, size)) for name, size in mesh.items()]
+    else:
+        raise InitTypeError(f"mesh must be a str, as dp=4,tp=2, or a mapping, but got {mesh!r}")
     sizes = dict(found)
     if not sizes or len(sizes) < len(found) or "" in sizes:
         raise InitError(f"mesh must be dimensions with names of their own, as dp=4,tp=2: {mesh!r}")
     return sizes
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise InitTypeError(f"the name of a mesh dimension must be a str, but got {name!r}")
+    return name.strip()
 
 
 def _size(name: str, size: object) -> int:

@@ -81,11 +81,8 @@ def simulate(
     sizes = mesh_sizes(mesh, world, rank)
     shards_itself = takes_mesh(factory)
     roles = {} if shards_itself else roles_of(sizes)
-    if not isinstance(draw, int) or draw < 0:
-        raise InitError(f"draw must be an int of at least 0, but got {draw!r}")
+    _check(draw, limit, speed)
     check_seed(seed)
-    if speed is not None and not speed > 0:
-        raise InitError(f"speed must be a number of values a second above 0, but got {speed!r}")
 
     def seen() -> tuple[Plan, tuple[Layout, ...], list[Share], dict[str, Any]]:
         if shards_itself:
@@ -114,6 +111,14 @@ def simulate(
         tiled=tuple(tiled(sample(shares), roots, world, rank)),
         notes=tuple(notes(shares, apart, plan)),
     )
+
+
+def _check(draw: object, limit: object, speed: object) -> None:
+    for name, value, least in (("draw", draw, 0), ("limit", limit, 1)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InitError(f"{name} must be an int of at least {least}, but got {value!r}")
+    if speed is not None and not (isinstance(speed, (int, float)) and speed > 0):
+        raise InitError(f"speed must be a number of values a second above 0, but got {speed!r}")
 
 
 def takes_mesh(factory: Callable[..., Any]) -> bool:
