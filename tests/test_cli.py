@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 import initium
 from initium.cli import app
 from initium.demo import example
-from initium.files import build_target, read_config
+from initium.files import read_config
+from initium.targets import build_target
 
 MODEL = """
 from torch import nn

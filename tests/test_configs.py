@@ -292,6 +292,44 @@ MISTAKES = [
 ]  # fmt: skip
 
 
+# what a reader would have to be told twice: where a format hides what was meant
+HINTS = [
+    ("c.yaml", "- type: Normal\n  name: **.weight", "stands in quotes: '**.weight'"),
+    ("c.yaml", "- type: Normal\n  name: *.weight", "stands in quotes"),
+    ("c.yaml", "- type:Normal\n  std: 1", "is a blank missing behind a colon"),
+    ("c.yaml", "- type: Normal\n std: 1", "indented unlike the lines before"),
+    ("c.yaml", "- {type: Normal", "never closed"),
+    ("c.yaml", "- type: Normal\n---\n- type: Normal", "without a second ---"),
+    ("c.yaml", "- type: Normal\n  std: '0.1'", "write the number 0.1"),
+    ("c.yaml", "- type: Normal\n  std: 0,1", "write the number 0.1"),
+    ("c.yaml", "-type: Normal", "a blank belongs between - and type"),
+    ("c.yaml", "- tpye: Normal", "Did you mean 'type'?"),
+    ("c.yaml", "- Normal:\n    std: 1", "type: Normal, std: 1"),
+    ("c.yaml", "rules:\n- type: Normal", "stand under init_cfg, not under 'rules'"),
+    ("c.yaml", "model:\n  init_cfg: []", "at the top of the file, not below 'model'"),
+    ("c.json", '{"initium_plan": 4}', "this file is a plan"),
+    ("c.json", '// start\n[]', "JSON has no comments"),
+    ("c.json", "[{'type': 'Normal'}]", "strings stand in double quotes"),
+    ("c.json", '[{"type": "Normal",}]', "no comma stands before a closing bracket"),
+    ("c.json", "", "the file is empty"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "hint"), HINTS)
+def test_mistakes_say_what_was_probably_meant(name, text, hint, here):
+    write(name, text)
+    with pytest.raises(InitError, match=re.escape(hint)) as raised:
+        initium.plan(net(), name)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_text_that_may_be_a_number_gets_no_hint_where_none_was_asked_for(here):
+    write("c.yaml", "- type: Pretrained\n  checkpoint: '3'")
+    with pytest.raises(InitError) as raised:
+        initium.plan(net(), "c.yaml")
+    assert "write the number" not in str(raised.value)
+
+
 @pytest.mark.parametrize(("name", "text", "message"), MISTAKES)
 def test_mistakes_say_file_line_and_what_is_allowed(name, text, message, here):
     write(name, text)

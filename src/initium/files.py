@@ -1,11 +1,8 @@
-"""What the command line is given: a model to build, a config to read, a file to write."""
+"""Files: a config to read, a model to write."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +31,8 @@ def read_config(path: str | Path) -> Any:
     from initium.reading.toml import from_toml
 
     path = Path(path)
+    if path.is_dir():
+        raise InitError(f"the config {path} is a folder; give a file in it")
     if not path.is_file():
         raise InitFileNotFoundError(f"there is no config file {path}")
     readers = {".json": from_json, ".toml": from_toml}
@@ -82,92 +81,6 @@ def _shown(path: Path) -> str:
     """A path as people know it: as given, or seen from the working directory."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def find_target(target: str) -> Callable[..., Any]:
-    """The callable that `package.module:callable` or `file.py:callable` means.
-
-    Raises:
-        InitError: there is no such module or callable.
-
-    >>> find_target("torch.nn:Identity").__name__
-    'Identity'
-    """
-    place, colon, name = target.rpartition(":")
-    if not colon or not place or not name:
-        raise InitError(
-            f"TARGET must be package.module:callable or file.py:callable, but got {target!r}"
-        )
-    module = _from_file(Path(place)) if place.endswith(".py") else _import(place)
-    factory: Callable[..., Any] | None = getattr(module, name, None)
-    if not callable(factory):
-        raise InitError(f"{place} has no callable {name!r}.{did_you_mean(name, dir(module))}")
-    return factory
-
-
-def model_factory(target: str) -> Callable[[], nn.Module]:
-    """What makes the model of a target: its callable, which must return an `nn.Module`.
-
-    The module that holds it is imported here, not when the model is made, which may be recorded.
-
-    Raises:
-        InitError: as in `find_target`; what is returned raises one where no model is made.
-    """
-    factory = find_target(target)
-
-    def make() -> nn.Module:
-        model = factory()
-        if not isinstance(model, nn.Module):
-            raise InitTypeError(
-                f"{target} must make a torch.nn.Module, but made a {type(model).__name__}"
-            )
-        return model
-
-    return make
-
-
-def build_target(target: str) -> nn.Module:
-    """The model that a target makes, called without arguments.
-
-    Raises:
-        InitError: as in `model_factory`.
-
-    >>> build_target("torch.nn:Identity")
-    Identity()
-    """
-    return model_factory(target)()
-
-
-def import_modules(names: Iterable[str]) -> None:
-    """Import modules, or `.py` files, for what they register.
-
-    Raises:
-        InitError: there is no such module.
-    """
-    for name in names:
-        _from_file(Path(name)) if name.endswith(".py") else _import(name)
-
-
-def _import(name: str) -> Any:
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise InitError(f"cannot import {name}: {error}") from error
-    finally:
-        sys.path.pop(0)
-
-
-def _from_file(path: Path) -> Any:
-    if not path.is_file():
-        raise InitFileNotFoundError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses and pickles look their module up there
-    spec.loader.exec_module(module)
-    return module
 
 
 def save_model(model: nn.Module, path: str | Path) -> None:

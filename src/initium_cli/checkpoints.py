@@ -60,9 +60,7 @@ def verify_command(
 
     with working():
         if sample is not None and everything:
-            raise InitError(
-                "--sample draws some tensors again and --all every one; give one of them"
-            )
+            raise InitError("sample must be left out with --all, which draws every tensor again")
         found = check_checkpoint(
             Plan.load(plan),
             checkpoint,

@@ -77,7 +77,7 @@ def _pair(text: str) -> tuple[str, Any]:
     if not equals or not name:
         raise InitError(f"an argument is written NAME=VALUE, but got {text!r}")
     with located(f"--arg {text}"):
-        return name, from_yaml(value, "its value") if value else ""
+        return name, from_yaml(value, "after =") if value else ""
 
 
 def _head(preset: Preset) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from initium.errors import InitError
+from initium.reading.hints import json_hint, yaml_hint
 from initium.reading.positions import Place, PlacedDict, PlacedList, placed_dict, placed_list
 
 # people write configs that they have read back to YAML
@@ -58,7 +59,8 @@ def from_json(text: str, file: str) -> Any:
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
-        raise InitError(broken(file, error.lineno, error.colno, error.msg)) from error
+        hint = json_hint(text, error.pos)
+        raise InitError(broken(file, error.lineno, error.colno, error.msg, hint)) from error
     # JSON may be indented by tabs, which YAML refuses; within its strings there are none
     try:
         nodes = yaml.compose(text.replace("\t", " "), Loader=Yaml12)
@@ -161,19 +163,20 @@ def _composed(text: str, file: str) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        problem = error.problem or error.context or "no YAML"
-        hint = "; indent by blanks, not tabs" if "'\\t'" in problem else ""
-        raise InitError(broken(file, line, column, f"{problem}{hint}")) from error
+        problem = (error.problem or error.context or "no YAML").removeprefix("but ")
+        raise InitError(broken(file, line, column, problem, yaml_hint(problem))) from error
     except yaml.YAMLError as error:
-        raise InitError(f"cannot read the config {file}: {error}") from error
+        problem = " ".join(str(error).split())
+        raise InitError(f"cannot read the config {file}: it is no text: {problem}") from error
     if node is None:
         raise InitError(f"the config {file} is empty; write a list of rules: - {{type: Normal, …}}")
     return node
 
 
-def broken(file: str, line: int, column: int, problem: str) -> str:
+def broken(file: str, line: int, column: int, problem: str, hint: str = "") -> str:
     """The message of a file that is not in its format."""
-    return f"cannot read the config {file}, line {line}, column {column}: {problem}"
+    place = f"cannot read the config {file}, line {line}, column {column}"
+    return f"{place}: {problem}" + (f"; {hint}" if hint else "")
 
 
 def _unique(file: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from initium.errors import InitError, located
+from initium.reading.hints import rule_hint, value_hint
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,10 @@ class reading(located):  # noqa: N801 (a context manager, read as a word)
         if isinstance(error, InitError) and isinstance(self.cfg, PlacedDict) and place:
             key = _blamed(self.cfg, str(error))
             self.place = str(place.at(key))
-            if key is not None and self.cfg[key] in _WORDS:
-                error.args = (f"{error} ({_NO_BOOL})",)
+            hint = rule_hint(self.cfg) if key is None else value_hint(self.cfg[key], str(error))
+            if hint:
+                error.args = (f"{error} ({hint})",)
         super().__exit__(kind, error, trace)
-
-
-_WORDS = ("yes", "no", "on", "off", "Yes", "No", "On", "Off", "YES", "NO", "ON", "OFF", "y", "n")
-_NO_BOOL = "write true or false: yes, no, on and off are words here, as YAML 1.2 has it"
 
 
 def _blamed(cfg: PlacedDict, message: str) -> str | None:
