@@ -1,6 +1,8 @@
 """`Pretrained(mmap=True)`: weights stay in their file until they are written to."""
 
 import copy
+import gc
+import os
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,35 @@ def test_no_two_tensors_share_the_memory_of_one_of_the_file(saved):
         pair["student"].body.weight.zero_()
     assert same(pair["teacher"], state)
     assert same(models[1]["student"], state)
+
+
+def test_maps_end_with_their_tensors_and_hold_no_descriptors(saved):
+    def maps():
+        gc.collect()
+        return Path("/proc/self/maps").read_text().count(str(path))
+
+    path, _ = saved
+    kept = initialized(path)
+    several, files = maps(), len(list(Path("/proc/self/fd").iterdir()))
+    models = [initialized(path) for _ in range(5)]
+    assert maps() >= several + 5
+    assert len(list(Path("/proc/self/fd").iterdir())) == files
+    weight = models[0].body.weight.detach()
+    del models
+    assert weight.equal(kept.body.weight)
+    del weight
+    assert maps() == several
+
+
+def test_a_file_that_is_cut_short_is_an_error(saved):
+    path, _ = saved
+    model, plan = Net(), initium.plan(Net(), rule(path))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(InitError, match="it was cut short just now"):
+        initium.apply(plan, model)
+    changed = [n for n, value in model.state_dict().items() if not value.equal(before[n])]
+    assert len(changed) < 5
 
 
 def test_tensors_that_share_memory_go_on_sharing_it(saved):

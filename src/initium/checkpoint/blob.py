@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from initium.checkpoint.pages import private_pages
 from initium.errors import InitError
 from initium.streams import advise
 
@@ -62,7 +63,7 @@ class Blob(ABC):
         """
         yield None
 
-    def private(self, offset: int, length: int) -> memoryview | None:
+    def private(self, offset: int, length: int) -> Any:
         """These bytes as memory of their own, which each call makes anew.
 
         None: there is no such memory.
@@ -107,15 +108,11 @@ class LocalFile(Blob):
         finally:
             advise(first, size, mmap.MADV_DONTNEED)
 
-    def private(self, offset: int, length: int) -> memoryview | None:
+    def private(self, offset: int, length: int) -> Any:
         """Pages of the file, which the system reads when they are used, and copies for a write."""
-        start = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-        size = offset + length - start
-        try:
-            pages = mmap.mmap(self._fd, size, access=mmap.ACCESS_COPY, offset=start)
-        except (OSError, ValueError):  # a file system without maps; too many of them; cut short
-            return None
-        return memoryview(pages)[offset - start :]
+        # beyond its end, a file that was cut short has no pages: to touch them would kill
+        whole = os.fstat(self._fd).st_size >= offset + length
+        return private_pages(self._fd, offset, length) if whole else None
 
     @cached_property
     def _address(self) -> int | None:
@@ -151,7 +148,7 @@ class Part(Blob):
         """The memory of the whole."""
         return self._whole.mapped(self._start + offset, length)
 
-    def private(self, offset: int, length: int) -> memoryview | None:
+    def private(self, offset: int, length: int) -> Any:
         """A part of what the whole gives."""
         return self._whole.private(self._start + offset, length)
 
