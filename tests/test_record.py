@@ -701,6 +701,77 @@ def test_exact_and_meta_exclude_each_other():
         build(lambda: nn.Linear(2, 2), seed=1.5)
 
 
+def linears():
+    return nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(dtype="float32"), "dtype must be a torch.dtype of floating point, .* got 'float32'"),
+        (dict(dtype=torch.int32), "floating point, .* but got torch.int32"),
+        (dict(dtype=torch.complex64), "floating point, .* but got torch.complex64"),
+        (dict(device="nowhere"), "device 'nowhere' cannot be used here: Expected one of"),
+        (dict(device=[1]), r"device \[1\] cannot be used here"),
+        (dict(device="xpu"), "device 'xpu' cannot be used here"),
+        (dict(init_cfg=dict(type="Norm")), "'Norm' is not in the weight initializer registry"),
+        (dict(init_cfg=dict(type="Normal", layer="Conv"), strict=True), "strict mode; nothing"),
+        (dict(cover=1), "cover must be None or 'all', but got 1"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_leave_models_and_the_generator_as_they_were(arguments, message, exact):
+    model = linears()
+    before, state = model[0].weight.detach().clone(), torch.get_rng_state()
+
+    def make():
+        nn.init.ones_(model[0].weight)
+        return model
+
+    with pytest.raises(InitError, match=message):
+        build(make, exact=exact, **arguments)
+    assert torch.equal(model[0].weight, before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_what_others_drew_meanwhile_stays_drawn():
+    others = torch.Generator().manual_seed(1)
+
+    def fails():
+        torch.set_rng_state(others.get_state())  # as another thread would have moved it
+        raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        build(fails)
+    assert torch.equal(torch.get_rng_state(), others.get_state())
+
+
+def test_a_seed_means_nothing_where_torch_draws():
+    with pytest.raises(InitError, match=r"where seed=3 has no effect; call torch.manual_seed"):
+        build(linears, exact=True, seed=3)
+    with pytest.raises(InitError, match="has no effect"), recording(exact=True, seed=3):
+        pass
+
+
+def test_a_name_comes_within_the_recording():
+    with recording(seed=1) as rec:
+        model = linears()
+    with pytest.raises(InitError, match="the recording has ended: name models within it"):
+        rec.name(model)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("meta", "device='meta' has no memory"), ("nowhere", "device 'nowhere' cannot be used here")],
+)
+def test_a_model_is_not_materialized_anywhere(device, message):
+    model = build(linears, seed=0, device="meta")
+    with pytest.raises(InitError, match=message):
+        materialize(model, device=device)
+    assert all(p.is_meta for p in model.parameters())
+
+
 def test_exact_with_rules_on_top_and_a_dtype():
     torch.manual_seed(8)
     eager = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)).bfloat16()

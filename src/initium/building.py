@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TypeVar
 
@@ -15,10 +15,10 @@ from initium.apply import announce, apply_where
 from initium.config import InitCfg
 from initium.errors import InitError, InitTypeError
 from initium.here import unseen
-from initium.placing import place
+from initium.placing import check_place, place
 from initium.planning import Declaring, Plan, Planner, declare, remember, remember_plan
 from initium.record import Recorder, is_plain, recorded_by
-from initium.seeds import fresh_seed
+from initium.seeds import fresh_seed_within
 from initium.streams import Seed, check_seed
 from initium.tree import Slot, Tree
 from initium.writes import RULE, Write
@@ -55,11 +55,13 @@ def build(
         strict: what would be a warning is an error: a rule without effect, a tensor that is never
             written.
         exact: the constructor's own values, bit for bit: everything is run in its order on torch's
-            default generators, nothing is dropped. For checking, and to reproduce old runs.
+            default generators, nothing is dropped. For checking, and to reproduce old runs. Say
+            `torch.manual_seed` in place of `seed`.
         cover: `'all'`: a parameter that has only what its constructor gives it is a finding, too.
 
     Raises:
-        InitError: something cannot be carried out, or, in strict mode, has no effect.
+        InitError: something cannot be carried out, or, in strict mode, has no effect; torch's
+            default generator is as it was.
         InitTypeError: a TypeError; the factory is none, or returns no module.
 
     >>> import initium
@@ -69,45 +71,55 @@ def build(
     >>> model.weight.equal(build(lambda: nn.Linear(3, 2), seed=7).weight)
     True
     """
-    if exact and device is not None and torch.device(device).type == "meta":
-        raise InitError(
-            "exact=True runs everything as the constructor does, which needs memory: say "
-            "device='cpu', or leave exact out"
-        )
     if isinstance(factory, nn.Module) or not callable(factory):
         raise InitTypeError(
             f"factory must be a function that makes the model, as lambda: Net(), but got "
             f"{type(factory).__name__}; for a model that is there, use initialize or recording"
         )
-    recorder = _recorder(seed, exact, builds=True)
-    with _undone_on_error(recorder), recorded_by(recorder):
-        model = factory()
     with unseen():
-        if not isinstance(model, nn.Module):
-            raise InitTypeError(f"the factory must return a torch.nn.Module, but got {model!r}")
-        planner = _planner(model, recorder)
-        plan = _planned(planner, recorder, init_cfg, strict, cover)
-        if exact:
-            model.to(device=device, dtype=dtype)
-        elif device is not None or dtype is not None:
-            place(model, device, dtype)
-            recorder.records.clear()  # nothing is in its place any more
-        if device is None or torch.device(device).type != "meta":
-            checked = planner.tree if dtype is None else None  # another dtype may not do
-            missing = partial(_is_missing, recorder)
-            apply_where(plan, model, missing, checked)
-        else:
-            remember_plan(model, plan)
-        for done, paths in planner.done():
-            remember(done, paths)
+        check_place(device, dtype)
+    to_meta = device is not None and torch.device(device).type == "meta"
+    if exact and to_meta:
+        raise InitError(
+            "exact=True runs everything as the constructor does, which needs memory: say "
+            "device='cpu', or leave exact out"
+        )
+    with _recorder(seed, exact, builds=True) as recorder:
+        with _undone_on_error(recorder), recorded_by(recorder):
+            model = factory()
+        with unseen():
+            if not isinstance(model, nn.Module):
+                raise InitTypeError(f"the factory must return a torch.nn.Module, but got {model!r}")
+            planner = _planner(model, recorder)
+            plan = _planned(planner, recorder, init_cfg, strict, cover)
+            if exact:
+                model.to(device=device, dtype=dtype)
+            elif device is not None or dtype is not None:
+                place(model, device, dtype)
+                recorder.records.clear()  # nothing is in its place any more
+            if to_meta:
+                remember_plan(model, plan)
+            else:
+                checked = planner.tree if dtype is None else None  # another dtype may not do
+                apply_where(plan, model, partial(_is_missing, recorder), checked)
+            for done, paths in planner.done():
+                remember(done, paths)
     return model
 
 
-def _recorder(seed: Seed | None, exact: bool, builds: bool = False) -> Recorder:
-    if seed is None and not exact:
-        seed = fresh_seed()  # within an outer recording, from its own randomness
+@contextmanager
+def _recorder(seed: Seed | None, exact: bool, builds: bool = False) -> Iterator[Recorder]:
+    if exact and seed is not None:
+        raise InitError(
+            f"exact=True draws from torch's default generators, where seed={seed!r} has no effect; "
+            "call torch.manual_seed first, and leave seed out"
+        )
     check_seed(0 if seed is None else seed)
-    return Recorder(0 if seed is None else seed, exact=exact, builds=builds)
+    known: AbstractContextManager[Seed] = nullcontext(0 if seed is None else seed)
+    if seed is None and not exact:
+        known = fresh_seed_within()  # in an outer recording, from its own randomness
+    with known as number:
+        yield Recorder(number, exact=exact, builds=builds)
 
 
 def _planner(model: nn.Module, recorder: Recorder, name: str = "") -> Planner:
@@ -167,6 +179,7 @@ class Recording:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._named: list[tuple[nn.Module, str]] = []
+        self._ended = False
 
     def name(self, model: Model, name: str = "") -> Model:
         """Have a plan for this model: its tensors are drawn by their names in it.
@@ -177,10 +190,13 @@ class Recording:
         """
         if not isinstance(model, nn.Module):
             raise InitTypeError(f"model must be a torch.nn.Module, but got {model!r}")
+        if self._ended:
+            raise InitError("the recording has ended: name models within it")
         self._named.append((model, name))
         return model
 
     def _plans(self) -> list[tuple[nn.Module, Plan]]:
+        self._ended = True
         planners = [_planner(model, self._recorder, name) for model, name in self._named]
         return [(planner.tree.root, planner.plan()) for planner in planners]
 
@@ -206,16 +222,16 @@ def recording(*, seed: Seed | None = None, exact: bool = False) -> Iterator[Reco
     >>> initium.plan_of(critic)["bias"].what, bool(actor.weight.eq(critic.weight).any())
     ('Constant(val=0)', False)
     """
-    recorder = _recorder(seed, exact)
-    made = Recording(recorder)
-    with _undone_on_error(recorder), recorded_by(recorder):
-        yield made
-    with unseen(), _undone_on_error(recorder):
-        recorder.finish_program()
-        plans = made._plans()
-        for _, plan in plans:
-            announce(plan)
-        recorder.commit(slot.tensor for model, _ in plans for slot in Tree(model).slots)
-        for model, plan in plans:
-            remember_plan(model, plan)
-            apply_where(plan, model, partial(_is_missing, recorder))
+    with _recorder(seed, exact) as recorder:
+        made = Recording(recorder)
+        with _undone_on_error(recorder), recorded_by(recorder):
+            yield made
+        with unseen(), _undone_on_error(recorder):
+            recorder.finish_program()
+            plans = made._plans()
+            for _, plan in plans:
+                announce(plan)
+            recorder.commit(slot.tensor for model, _ in plans for slot in Tree(model).slots)
+            for model, plan in plans:
+                remember_plan(model, plan)
+                apply_where(plan, model, partial(_is_missing, recorder))

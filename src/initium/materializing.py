@@ -12,7 +12,7 @@ from initium.cluster import ranks_of
 from initium.errors import InitError, listing
 from initium.here import unseen
 from initium.lines import Line
-from initium.placing import place
+from initium.placing import check_place, place
 from initium.planning import Plan, plan_of
 from initium.report import Report
 from initium.streams import Seed, check_seed
@@ -55,6 +55,9 @@ def materialize(
     True
     """
     with unseen():
+        check_place(device)
+        if device is not None and torch.device(device).type == "meta":
+            raise InitError("device='meta' has no memory; name one that has, or leave it out")
         plan = plan_of(model) if plan is None else plan
         plan = plan if seed is None else replace(plan, seed=seed)
         ranks = ranks_of(model)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from initium.errors import InitError, InitTypeError
 from initium.record import is_plain
 from initium.tree import is_lazy
 
@@ -42,6 +43,26 @@ def place(
                 continue
             moved[id(tensor)] = _exchanged(tensor, _new(tensor, target, wanted, storages))
         holder[local] = moved[id(tensor)]
+
+
+def check_place(device: object, dtype: object = None) -> None:
+    """Raise where a model cannot be moved to a device, or its values be of a dtype.
+
+    >>> check_place("nowhere")
+    Traceback (most recent call last):
+    initium.errors.InitError: device 'nowhere' cannot be used here: ...
+    """
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise InitTypeError(
+            f"dtype must be a torch.dtype of floating point, as torch.bfloat16, but got {dtype!r}"
+        )
+    if device is None:
+        return
+    try:
+        torch.empty(0, device=device)  # type: ignore[call-overload]  # whatever a user says
+    except Exception as error:  # of many kinds
+        said = str(error).partition("\n")[0]
+        raise InitError(f"device {device!r} cannot be used here: {said}") from None
 
 
 def _target(tensor: Tensor, device: torch.device | str | None, only_meta: bool) -> torch.device:

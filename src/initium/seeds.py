@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.distributed as dist
 
@@ -20,3 +23,17 @@ def fresh_seed() -> int:
             dist.broadcast_object_list(box, src=0)
         seed = box[0]
     return seed
+
+
+@contextmanager
+def fresh_seed_within() -> Iterator[int]:
+    """A fresh seed; where an error follows, torch's generator is as if it had not been drawn."""
+    before = torch.get_rng_state()
+    seed = fresh_seed()
+    drawn = torch.get_rng_state()
+    try:
+        yield seed
+    except BaseException:
+        if drawn.equal(torch.get_rng_state()):  # nor anything else since
+            torch.set_rng_state(before)
+        raise
