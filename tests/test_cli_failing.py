@@ -80,7 +80,7 @@ def test_what_fails_in_initium_asks_for_a_report(here, monkeypatch):
         ["plan", "net.py:build", "c.yaml", "-o", "net.py/plan.json"],
         ["init", "net.py:build", "c.yaml", "-o", "net.py/x.safetensors"],
         ["schema", "-o", "c.yaml/schema.json"],
-        ["demo", "--out", "net.py"],
+        ["demo", "--out", "net.py"],  # says what it needs, or that this is no folder
     ],
 )
 def test_a_place_that_takes_no_file_is_a_mistake_and_leaves_none(here, arguments):
@@ -131,7 +131,8 @@ def test_the_version_and_help_by_their_usual_names(here):
 
     assert run("--version").stdout == f"initium {initium.__version__}\n"
     assert run("-h").stdout == run("--help").stdout
-    assert "TARGET" in run("plan", "-h").stdout.upper()
+    assert "TARGET" in run("plan", "-h").stdout
+    assert "Missing argument 'TARGET'" in run("plan").stderr
 
 
 def test_standard_output_is_given_back(here):

@@ -17,9 +17,15 @@ app = typer.Typer(
 )
 
 Target = Annotated[
-    str, typer.Argument(help="What makes the model: package.module:callable or file.py:callable.")
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="What makes the model: package.module:callable or file.py:callable.",
+    ),
 ]
-Config = Annotated[Path, typer.Argument(help="The init_cfg, a YAML, JSON or TOML file.")]
+Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="The init_cfg, a YAML, JSON or TOML file.")
+]
 SeedOption = Annotated[
     int | None, typer.Option(help="Of the random streams; drawn where not given.")
 ]
@@ -30,16 +36,21 @@ RngOption = Annotated[
     ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Rules without effect are errors.")]
-PlanFile = Annotated[Path, typer.Argument(help="A plan that was saved as JSON.")]
-TensorNames = Annotated[list[str], typer.Argument(help="Of tensors.", autocompletion=tensor_names)]
-Checkpoint = Annotated[str, typer.Argument(help="A file, folder or URL.")]
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan that was saved as JSON.")]
+TensorNames = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME", help="Of tensors.", autocompletion=tensor_names),
+]
+Checkpoint = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A file, folder or URL.")]
 KeyOption = Annotated[
     str | None, typer.Option(help="Where in the file the state dict is: ema, model.")
 ]
 PresetName = Annotated[
     str | None,
     typer.Argument(
-        help="One of them: its rules as YAML, to be pasted.", autocompletion=preset_names
+        metavar="NAME",
+        help="One of them: its rules as YAML, to be pasted.",
+        autocompletion=preset_names,
     ),
 ]
 Import = Annotated[

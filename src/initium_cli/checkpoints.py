@@ -79,7 +79,10 @@ def convert_command(
     checkpoint: Checkpoint,
     out: Annotated[
         Path,
-        typer.Argument(help="A .safetensors, .pth, .pt, .bin or .ckpt file; no ending: a folder."),
+        typer.Argument(
+            metavar="OUT",
+            help="A .safetensors, .pth, .pt, .bin or .ckpt file; no ending: a folder.",
+        ),
     ],
     key: KeyOption = None,
     prefix: Annotated[str | None, typer.Option(help="Only keys that start so, without it.")] = None,

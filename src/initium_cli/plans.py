@@ -16,7 +16,8 @@ from initium_cli.working import check_file, working
 def plan_command(
     target: Target,
     config: Annotated[
-        Path | None, typer.Argument(help="The init_cfg, a file; left out: the constructor alone.")
+        Path | None,
+        typer.Argument(metavar="CONFIG", help="The init_cfg, a file; none: the constructor alone."),
     ] = None,
     seed: SeedOption = None,
     rng: RngOption = "philox",

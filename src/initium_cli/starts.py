@@ -56,7 +56,8 @@ def init_command(
 def simulate_command(
     target: Target,
     config: Annotated[
-        Path | None, typer.Argument(help="The init_cfg; none: what the constructor writes.")
+        Path | None,
+        typer.Argument(metavar="CONFIG", help="The init_cfg, a file; none: the constructor alone."),
     ] = None,
     world: Annotated[int, typer.Option(help="The number of ranks.")] = 1,
     mesh: Annotated[

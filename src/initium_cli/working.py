@@ -64,6 +64,8 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, InitError):
         return str(error)
     if _begins_outside(error) is None:
+        if isinstance(error, FileExistsError):  # of a folder that is to be made
+            return f"{error.filename} is there already, and is no folder"
         if isinstance(error, OSError) and error.strerror:
             named = error.filename2 or error.filename
             return f"{error.strerror}: {named}" if named else error.strerror
