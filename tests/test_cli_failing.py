@@ -135,6 +135,16 @@ def test_the_version_and_help_by_their_usual_names(here):
     assert "Missing argument 'TARGET'" in run("plan").stderr
 
 
+def test_ctrl_c_is_no_traceback(here, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("initium.build", interrupted)
+    done = run("plan", "net.py:build", "-o", "plan.json")
+    assert done.exit_code == 130 and done.stderr.splitlines()[-1] == "stopped"
+    assert not list(here.glob("plan.json*"))
+
+
 def test_standard_output_is_given_back(here):
     before = sys.stdout
     run("plan", "net.py:raises")

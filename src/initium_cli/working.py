@@ -12,7 +12,7 @@ from types import TracebackType
 
 import typer
 
-MISTAKE, FAILURE = 2, 3
+MISTAKE, FAILURE, STOPPED = 2, 3, 130
 _OURS = ("initium_cli", "initium", "typer", "torch", "numpy", "safetensors", "fsspec")
 _STDLIB = sysconfig.get_path("stdlib")
 
@@ -48,6 +48,9 @@ class working(contextlib.ExitStack):  # noqa: N801 (a context manager, read as a
         trace: TracebackType | None,
     ) -> bool | None:
         super().__exit__(None, None, None)
+        if isinstance(error, KeyboardInterrupt):
+            typer.echo("stopped", err=True)
+            raise typer.Exit(STOPPED) from error
         if not isinstance(error, Exception) or isinstance(error, (typer.Exit, BrokenPipeError)):
             return None
         mistake = _mistake(error)
