@@ -785,6 +785,169 @@ def test_exact_with_rules_on_top_and_a_dtype():
     assert model[1].bias.eq(1).all()
 
 
+# ---- what dispatch does not say
+
+
+def holding(**tensors):
+    """A constructor of a module with these parameters, made anew each time."""
+
+    def make():
+        model = nn.Module()
+        for name, tensor in {name: value() for name, value in tensors.items()}.items():
+            model.register_parameter(name, nn.Parameter(tensor, tensor.requires_grad))
+        return model
+
+    return make
+
+
+def same_in_every_way(make):
+    """Eager and exact agree; so do two builds, and one on meta that is materialized."""
+    torch.manual_seed(4)
+    eager, after = make(), torch.get_rng_state()
+    torch.manual_seed(4)
+    exact = build(make, exact=True)
+    assert torch.equal(torch.get_rng_state(), after)
+    one, two, three = build(make, seed=0), build(make, seed=0), build(make, seed=0, device="meta")
+    materialize(three)
+    for name, value in eager.state_dict().items():
+        assert torch.equal(exact.state_dict()[name], value), name
+        for other in (two, three):
+            assert torch.equal(one.state_dict()[name], other.state_dict()[name]), name
+    assert initium.verify(one) == initium.verify(three)
+    return one
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        lambda: torch.tensor([torch.randn(()) for _ in range(9)]),
+        lambda: torch.tensor([[torch.ones(()), torch.full((), 7.0)], [1.0, torch.rand(())]]),
+        lambda: torch.as_tensor([torch.randn(()), torch.randn(())]),
+        lambda: torch.zeros(2).new_tensor([torch.randn(()), torch.randn(())]),
+    ],
+)
+def test_tensors_in_a_list_are_read(listed):
+    same_in_every_way(holding(w=listed))
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda: torch.view_as_complex(torch.randn(5, 2)),
+        lambda: torch.view_as_real(torch.zeros(5, dtype=torch.complex64)).normal_(),
+        lambda: torch.randn(4, 2).view(torch.float64),
+        lambda: torch.randn(4, 2).view(torch.int16),
+    ],
+)
+def test_elements_of_another_size_are_written_to_the_last(view):
+    model = same_in_every_way(holding(w=view))
+    numbers = torch.view_as_real(model.w) if model.w.is_complex() else model.w
+    assert numbers.dtype == torch.int16 or numbers.ne(0).all()
+
+
+def test_user_code_writes_to_complex_tensors_as_real_ones():
+    class Net(initium.BaseModule):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(4, 3, dtype=torch.complex64))
+
+        def init_weights(self):
+            torch.view_as_real(self.w.data).normal_()
+
+    one, two = Net(), Net()
+    one.init_weights(seed=1)
+    two.init_weights(seed=1)
+    assert torch.view_as_real(one.w).ne(0).all()
+    assert torch.equal(one.w, two.w)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_batch_statistics_move_in_a_forward_of_the_constructor(lazy):
+    def make():
+        norm = nn.LazyBatchNorm1d() if lazy else nn.BatchNorm1d(3)
+        model = nn.Sequential(nn.Linear(3, 3), norm)
+        model(torch.randn(8, 3))
+        return model
+
+    model = same_in_every_way(make)
+    assert model[1].running_mean.ne(0).all()
+    assert model[1].running_var.ne(1).all()
+
+
+def test_statistics_that_are_only_read_stay_constants():
+    def make():
+        model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).eval()
+        model(torch.randn(8, 3))
+        return model
+
+    assert what(build(make, seed=0))["1.running_var"] == "Constant(val=1)"
+
+
+def test_a_tensor_and_a_view_of_it_keep_their_memory_in_common():
+    def make():
+        model, w = nn.Module(), torch.randn(6)
+        model.whole, model.rest = nn.Parameter(w), nn.Buffer(torch.randn(3))
+        model.register_buffer("part", w[2:4])
+        w.add_(1)
+        return model
+
+    model = same_in_every_way(make)
+    assert torch.equal(model.part, model.whole[2:4])
+    assert what(model)["rest"] == "Normal(mean=0, std=1)"
+
+
+def test_neighbours_in_one_memory_keep_their_own_streams():
+    def make():
+        model, w = nn.Module(), torch.randn(6, 4)
+        model.left, model.right = nn.Parameter(w[:, :1]), nn.Parameter(w[:, 1:])
+        return model
+
+    assert what(build(make, seed=0))["right"] == "Normal(mean=0, std=1)"
+
+
+@pytest.mark.parametrize("how", ["manual_seed", "fork_rng", "states"])
+def test_exact_draws_before_the_generator_is_moved(how):
+    def make():
+        model, state = nn.Linear(3, 3), torch.get_rng_state()
+        model.extra = nn.Linear(2, 2)
+        if how == "manual_seed":
+            torch.manual_seed(3)
+        elif how == "states":
+            torch.set_rng_state(state)
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.random.manual_seed(1)
+                model.forked = nn.Linear(2, 2)
+        model.last = nn.Linear(2, 2)
+        return model
+
+    torch.manual_seed(4)
+    eager, after = make(), torch.get_rng_state()
+    torch.manual_seed(4)
+    exact = build(make, exact=True)
+    assert torch.equal(torch.get_rng_state(), after)
+    for name, value in eager.state_dict().items():
+        assert torch.equal(exact.state_dict()[name], value), name
+
+
+def test_exact_in_inference_mode_and_with_functions_of_ours():
+    def make():
+        model = nn.Linear(3, 3)
+        with torch.inference_mode():
+            w = torch.randn(4)
+        model.extra = nn.Parameter(w.clone())
+        initium.init.normal_(model.weight)
+        initium.init.orthogonal_(model.weight)
+        return model
+
+    torch.manual_seed(4)
+    eager = make()
+    torch.manual_seed(4)
+    exact = build(make, exact=True)
+    for name, value in eager.state_dict().items():
+        assert torch.equal(exact.state_dict()[name], value), name
+
+
 # ---- rules over constructors
 
 

@@ -114,3 +114,40 @@ def is_plain(tensor: Any) -> bool:
         and tensor.layout is torch.strided
         and not (tensor.is_quantized or tensor.is_neg() or tensor.is_conj())
     )
+
+
+def meet(one: Geometry, other: Geometry) -> bool:
+    """Whether what two tensors reach of a storage, from end to end, has elements in common."""
+    (low, high), (first, last) = _range(one), _range(other)
+    return low <= last and first <= high
+
+
+def inside(one: Geometry, other: Geometry) -> bool:
+    """Whether one reaches no element beyond what the other reaches."""
+    (low, high), (first, last) = _range(one), _range(other)
+    return first <= low and high <= last
+
+
+def overlap(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors in one storage share elements.
+
+    Two that both have gaps may lie between each other, as the columns of a matrix do: they do not.
+
+    >>> w = torch.zeros(4, 6)
+    >>> overlap(w, w[1:3]), overlap(w[:2], w[2:]), overlap(w[:, :2], w[:, 2:])
+    (True, False, False)
+    """
+    dense = one.is_contiguous() or other.is_contiguous()
+    return dense and bool(one.numel() and other.numel()) and meet(_bytes(one), _bytes(other))
+
+
+def _bytes(tensor: Tensor) -> Geometry:
+    size = tensor.element_size()
+    first, last = _range(geometry(tensor))
+    return Geometry(((last - first + 1) * size,), (1,), first * size)
+
+
+def _range(part: Geometry) -> tuple[int, int]:
+    """The first and last element of a storage that a tensor reaches."""
+    reach = sum((n - 1) * s for n, s in zip(part.shape, part.stride, strict=True) if n)
+    return part.offset, part.offset + reach

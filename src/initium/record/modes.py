@@ -17,7 +17,7 @@ from initium.record import births, noting, patches
 from initium.record.geometry import is_plain
 from initium.record.kinds import Kind, kind_of
 from initium.record.recorder import Recorder
-from initium.record.running import Args, Kwargs, run_now
+from initium.record.running import Args, Kwargs, run_now, settle_all
 
 # The memory gets known outside of torch: from then on anything may write to it.
 ESCAPES: dict[Any, str] = {
@@ -30,8 +30,10 @@ ESCAPES: dict[Any, str] = {
     Tensor.share_memory_: "share_memory_",
     Tensor.__reduce_ex__: "pickle",
 }
-# The memory is read, without an operation that could be seen.
+# The memory is read, without an operation that could be seen: that of the first argument, or of
+# tensors that it lists.
 READS = frozenset((Tensor.tolist, Tensor.__deepcopy__, Tensor.__repr__))
+READ_LISTS = frozenset((torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor))
 
 
 @contextmanager
@@ -59,12 +61,14 @@ class _Escapes(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if (func in ESCAPES or func in READS) and not self.recorder.paused and is_plain(args[0]):
-            with self.recorder.off():
-                if func in ESCAPES:
-                    self.recorder.escape(args[0], ESCAPES[func])
-                else:
-                    self.recorder.settle(self.recorder.record(args[0]), args[0])
+        recorder = self.recorder
+        if func in READ_LISTS and not recorder.paused:
+            settle_all(recorder, (*args, *(kwargs or {}).values()))
+        elif (func in ESCAPES or func in READS) and not recorder.paused and is_plain(args[0]):
+            if func in ESCAPES:
+                recorder.escape(args[0], ESCAPES[func])
+            else:
+                settle_all(recorder, args[:1])
         return func(*args, **(kwargs or {}))
 
 

@@ -11,7 +11,16 @@ from torch import Tensor
 from initium.digest import digest_of
 from initium.errors import InitError
 from initium.initializers import check_tensor
-from initium.record.geometry import Geometry, covers, geometry, is_plain, where_in
+from initium.record.geometry import (
+    Geometry,
+    covers,
+    geometry,
+    inside,
+    is_plain,
+    meet,
+    overlap,
+    where_in,
+)
 from initium.record.recorder import Recorder
 from initium.record.records import Record
 from initium.streams import Seed, keys_of
@@ -34,10 +43,13 @@ def adopt(recorder: Recorder, slots: Iterable[Slot], named: bool = True) -> dict
     """
     slots = list(slots)
     alone = whole_and_alone(slots)
+    meeting = _meeting(slots)
     found: dict[Slot, list[Write]] = {}
     for slot in slots:
         record = recorder.known(slot.tensor) if is_plain(slot.tensor) else None
-        if slot in alone and record is not None:
+        if record is not None and slot in meeting:
+            found[slot] = [_captured(recorder, slot.tensor, record)]
+        elif slot in alone and record is not None and _same_size(slot.tensor, record):
             if recorder.builds and not record.born and record.base is None:
                 # a part of what was made outside was written to
                 record.writes.insert(0, _capture(recorder, slot.tensor, None, FOREIGN))
@@ -46,6 +58,21 @@ def adopt(recorder: Recorder, slots: Iterable[Slot], named: bool = True) -> dict
             found[slot] = record.writes
         else:
             found[slot] = _apart(recorder, slot, record)
+    return found
+
+
+def _same_size(tensor: Tensor, record: Record) -> bool:
+    """Whether elements are as large as those that were written (of a complex view they are not)."""
+    return tensor.dtype.itemsize == record.dtype.itemsize
+
+
+def _meeting(slots: list[Slot]) -> set[Slot]:
+    """The tensors that have elements of others: no stream of their own can draw those."""
+    found: set[Slot] = set()
+    for sharing in _by_storage(slots).values():
+        for i, slot in enumerate(sharing):
+            met = [other for other in sharing[:i] if overlap(slot.tensor, other.tensor)]
+            found.update([slot, *met] if met else [])
     return found
 
 
@@ -133,8 +160,8 @@ def _in_terms_of(tensor: Tensor, writes: Iterable[Write], record: Record) -> lis
             found.append(write)
         elif part == mine:
             found.append(replace(write, where=None))
-        elif _meet(part, mine):
-            where = where_in(part, tensor) if _inside(part, mine) else None
+        elif meet(part, mine):
+            where = where_in(part, tensor) if inside(part, mine) else None
             if where is None or tensor.dtype != record.dtype:
                 return None
             found.append(replace(write, where=where))
@@ -152,22 +179,6 @@ def _fits(tensor: Tensor, fill: Fill, record: Record, whole: bool) -> bool:
     except InitError:
         return False
     return tensor.dtype == record.dtype
-
-
-def _range(part: Geometry) -> tuple[int, int]:
-    """The first and last element of a storage that a tensor reaches."""
-    reach = sum((n - 1) * s for n, s in zip(part.shape, part.stride, strict=True) if n)
-    return part.offset, part.offset + reach
-
-
-def _meet(one: Geometry, other: Geometry) -> bool:
-    (low, high), (first, last) = _range(one), _range(other)
-    return low <= last and first <= high
-
-
-def _inside(one: Geometry, other: Geometry) -> bool:
-    (low, high), (first, last) = _range(one), _range(other)
-    return first <= low and high <= last
 
 
 def _named(slot: Slot, writes: list[Write], seed: Seed | None) -> list[Write]:
@@ -198,15 +209,19 @@ def _stream(write: Fill, draw: Draw, slot: Slot, own: str, seed: Seed | None) ->
 
 def whole_and_alone(slots: list[Slot]) -> set[Slot]:
     """The tensors that have their storage to themselves, from end to end."""
-    by_storage: dict[int, list[Slot]] = {}
-    for slot in slots:
-        if is_plain(slot.tensor):
-            by_storage.setdefault(slot.tensor.untyped_storage()._cdata, []).append(slot)
     return {
         slot
-        for (slot, *others) in by_storage.values()
+        for (slot, *others) in _by_storage(slots).values()
         if not others and covers(slot.tensor, slot.tensor.untyped_storage().nbytes())
     }
+
+
+def _by_storage(slots: Iterable[Slot]) -> dict[int, list[Slot]]:
+    found: dict[int, list[Slot]] = {}
+    for slot in slots:
+        if is_plain(slot.tensor):
+            found.setdefault(slot.tensor.untyped_storage()._cdata, []).append(slot)
+    return found
 
 
 def unwritten(tensor: Tensor, writes: Iterable[Write]) -> int:

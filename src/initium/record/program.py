@@ -23,7 +23,9 @@ class Program:
 
     def add(self, step: Callable[[], Any]) -> None:
         """Put one more operation off."""
-        self._steps.append(step)
+        # what was made in inference mode can be written only there
+        inference = torch.is_inference_mode_enabled()
+        self._steps.append(torch.inference_mode()(step) if inference else step)
 
     def run(self) -> None:
         """Run all that was put off."""

@@ -19,6 +19,7 @@ from initium.record.geometry import covers, geometry, is_all, is_plain
 from initium.record.records import converted
 from initium.record.source import source
 from initium.record.storages import MANY, Storages
+from initium.streams import key_from
 from initium.writes import Draw, Fill, surviving
 from initium.writing import write_fill
 
@@ -37,6 +38,8 @@ class Recorder(Storages):
             return False
         if not whole and (record.captured or tensor.dtype != record.dtype):
             return False
+        if record.shape is not None and tensor.dtype.itemsize != record.dtype.itemsize:
+            return False  # the shape counts other elements, as of a complex tensor
         if len(record.writes) >= MANY:
             record.writes[:] = surviving(record.writes)
             if len(record.writes) >= MANY and not whole:
@@ -65,10 +68,14 @@ class Recorder(Storages):
             record = self.record(tensor)
             self.settle(record, tensor)
             record.save(tensor)
-            self.draws += 1
-            key = self.key(f"draw {self.draws}") if stream is None else stream
-            write_fill(tensor, initializer, key)
+            write_fill(tensor, initializer, self._next_key() if stream is None else stream)
             self.capture(tensor, type(initializer).__name__)
+
+    def _next_key(self) -> int:
+        if self.program is not None:
+            return key_from(None, "cpu")  # as without a recorder
+        self.draws += 1
+        return self.key(f"draw {self.draws}")
 
     def note_call(
         self, tensor: Tensor, make: Callable[[], Initializer], run: Callable[[Tensor], Any]

@@ -16,6 +16,8 @@ from initium.streams import one_thread
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
+# what batch normalisation writes to in training, though most of its operations do not declare it
+_STATISTICS = ("running_mean", "running_var")
 
 
 def run_now(
@@ -53,12 +55,23 @@ def _run(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
 
 
 def _written(func: Any, args: Args, kwargs: Kwargs) -> list[Tensor]:
-    found = []
-    for i, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            value = args[i] if i < len(args) else kwargs.get(argument.name)
-            found += _tensors([value])
-    return found
+    arguments = func._schema.arguments
+    names = [argument.name for argument in arguments]
+    given = {**kwargs, **dict(zip(names, args, strict=False))}
+    unsaid = _STATISTICS if given.get("training") is True else ()
+    return _tensors(
+        given.get(argument.name)
+        for argument in arguments
+        if argument.name in unsaid
+        or (argument.alias_info is not None and argument.alias_info.is_write)
+    )
+
+
+def settle_all(recorder: Recorder, values: Iterable[Any]) -> None:
+    """Make the memory of tensors that will be read what the notes say."""
+    with recorder.off():
+        for tensor in _tensors(values):
+            recorder.settle(recorder.record(tensor), tensor)
 
 
 def _tensors(values: Iterable[Any]) -> list[Tensor]:
