@@ -91,7 +91,9 @@ class Region(Entry):
         if self.stride is not None or self.nbytes < _PAGES or self.offset % self.dtype.itemsize:
             return None
         memory = self.blob.private(self.offset, self.nbytes)
-        return None if memory is None else torch.frombuffer(memory, dtype=self.dtype).view(self.shape)
+        return (
+            None if memory is None else torch.frombuffer(memory, dtype=self.dtype).view(self.shape)
+        )
 
     def part(self, block: Block) -> Region:
         """A rectangular part of it."""
