@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import io
 import json
 import math
 import sys
@@ -843,6 +844,18 @@ def test_elements_of_another_size_are_written_to_the_last(view):
     model = same_in_every_way(holding(w=view))
     numbers = torch.view_as_real(model.w) if model.w.is_complex() else model.w
     assert numbers.dtype == torch.int16 or numbers.ne(0).all()
+
+
+def test_what_a_constructor_unpickles_is_captured():
+    file = io.BytesIO()
+    torch.save(torch.arange(3.0), file)
+
+    def load():
+        file.seek(0)
+        return torch.load(file)
+
+    model = same_in_every_way(holding(w=load))
+    assert what(model)["w"] == "captured(made outside of the recording)"
 
 
 def test_user_code_writes_to_complex_tensors_as_real_ones():

@@ -80,7 +80,7 @@ def _apart(recorder: Recorder, slot: Slot, record: Record | None) -> list[Write]
     tensor = slot.tensor
     if not is_plain(tensor):
         return []
-    if record is None:
+    if record is None or not (record.born or record.writes):
         return [_capture(recorder, tensor, None, FOREIGN)] if recorder.builds else []
     mine = _in_terms_of(tensor, record.writes, record)
     return mine if mine is not None else [_captured(recorder, tensor, record)]
