@@ -304,3 +304,25 @@ def test_verify_holds_for_what_initium_draws(seed, dtype, rule, shape):
         warnings.simplefilter("ignore")
         initialize(model, dict(rule, layer="Linear"), seed=seed)
     assert verify(model) == 2
+
+
+class WithTable(nn.Module):
+    """A table that the constructor computes, as rotary embeddings are."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.exp(torch.arange(4.0) / 3))
+        self.linear = nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize("device", [None, "meta"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_captured_values_are_verified_in_the_dtype_of_the_model(dtype, device):
+    model = initium.build(WithTable, seed=0, dtype=dtype, device=device)
+    if device == "meta":
+        initium.materialize(model)
+    assert model.table.dtype == dtype
+    assert initium.verify(model) == 3
+    model.table[1] += 0.1
+    with pytest.raises(InitError, match=r"table: it is not what WithTable.__init__, .* computed"):
+        initium.verify(model)

@@ -155,7 +155,7 @@ def _written(tensor: Tensor, write: Write, later: list[Write]) -> Tensor:
 
 def _of_write(values: Tensor, write: Fill | Capture) -> Iterator[str]:
     if isinstance(write, Capture):
-        if write.digest and write.digest != digest_of(values):
+        if not _as_captured(values, write):
             yield f"it is not what {write.source} computed"
     elif not write.initializer.random:
         yield from _not_constant(values, write)
@@ -165,6 +165,13 @@ def _of_write(values: Tensor, write: Fill | Capture) -> Iterator[str]:
             drawn = write.initializer.draws(tuple(values.shape) or (1,))
             if isinstance(drawn, Distribution):
                 yield from _not_drawn(values, drawn)
+
+
+def _as_captured(values: Tensor, write: Capture) -> bool:
+    captured = write.values
+    if captured is not None and not captured.is_meta and captured.dtype != values.dtype:
+        return same_bits(values, captured.to(values))  # rounded, for a model of another dtype
+    return not write.digest or write.digest == digest_of(values)
 
 
 def _not_finite(values: Tensor) -> Iterator[str]:
