@@ -109,6 +109,14 @@ def test_functions_stay_on_the_module_and_accept_one_without_bias():
     assert outer[0].weight.eq(5).all()
 
 
+def test_functions_on_a_module_say_what_they_are_for():
+    weight = nn.Linear(2, 2).weight
+    with pytest.raises(TypeError, match=r"but got Parameter; for a tensor there is initium\.init"):
+        initium.kaiming_init(weight)
+    with pytest.raises(InitError, match=r"module must be a torch.nn.Module, but got NoneType$"):
+        initium.constant_init(None, 1)
+
+
 @pytest.mark.parametrize("function", [initium.xavier_init, initium.kaiming_init])
 def test_functions_refuse_an_unknown_distribution(function):
     with pytest.raises(AssertionError, match="distribution must be 'normal' or 'uniform'"):

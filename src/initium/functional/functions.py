@@ -6,9 +6,10 @@ below it are left alone. A module without such tensors is left as it is.
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from initium.apply import initialize
+from initium.errors import InitTypeError
 from initium.functional.base import BaseInit
 from initium.functional.classes import ConstantInit, NormalInit, TruncNormalInit, UniformInit
 from initium.functional.scaled import Caffe2XavierInit, KaimingInit, XavierInit
@@ -133,5 +134,10 @@ def bias_init_with_prob(prior_prob: float) -> float:
 
 
 def _on(module: nn.Module, init: BaseInit) -> None:
+    if not isinstance(module, nn.Module):
+        raise InitTypeError(
+            f"module must be a torch.nn.Module, but got {type(module).__name__}"
+            f"{'; for a tensor there is initium.init' if isinstance(module, Tensor) else ''}"
+        )
     init.ownmodule = True
     initialize(module, init)
