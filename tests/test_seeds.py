@@ -226,7 +226,7 @@ def test_a_plan_of_an_older_version_is_refused(tmp_path):
     plan(model(), RULES).save(tmp_path / "plan.json")
     text = (tmp_path / "plan.json").read_text()
     (tmp_path / "plan.json").write_text(text.replace('"initium_plan": 4', '"initium_plan": 2'))
-    with pytest.raises(InitError, match="is no plan of version 4: initium_plan is 2"):
+    with pytest.raises(InitError, match=r"is no plan of version 4, as .*: it is of version 2"):
         initium.Plan.load(tmp_path / "plan.json")
 
 

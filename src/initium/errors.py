@@ -85,6 +85,16 @@ def did_you_mean(received: str, allowed: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def near_or_some(received: str, allowed: Iterable[str]) -> str:
+    """As `did_you_mean`; where none is near, some of what there is.
+
+    >>> near_or_some("qqq", ["weight", "bias"])
+    ' There are: weight, bias'
+    """
+    names = list(dict.fromkeys(allowed))
+    return did_you_mean(received, names) or (f" There are: {listing(names)}" if names else "")
+
+
 def listing(names: Iterable[str], most: int = 12) -> str:
     """Names in one line, the rest counted: an error must not scroll the traceback away."""
     everything = list(names)

@@ -65,10 +65,11 @@ def materialize(
             check_seed(0 if seed is None else seed)
             tree = Tree(model)
             check_complete(plan, tree)
-            todo = to_do(plan, tree, on_meta=True)
+            to_do(plan, tree, on_meta=True)
         plan = agreed(plan, ranks)  # before there is memory
         with ranks.together():
             place(model, device, only_meta=True)
+            todo = to_do(plan, Tree(model))  # shards that were one on meta may be two now
         return carry_out(plan, model, todo, ranks)
 
 

@@ -174,7 +174,7 @@ def _planned(
 class Sequential(BaseModule, nn.Sequential):
     """`nn.Sequential` with an `init_cfg`.
 
-    >>> Sequential(nn.Linear(1, 1), init_cfg=dict(type="Keep", layer="Linear")).is_init
+    >>> Sequential(nn.Linear(1, 1), init_cfg=dict(type="Keep", name="0.*")).is_init
     False
     """
 

@@ -62,9 +62,9 @@ def _mistake(error: Exception) -> str | None:
     """What a user can mend, in a line; None for what is no such thing."""
     from safetensors import SafetensorError
 
-    from initium.errors import InitError
+    from initium.errors import InitError, InitWarning
 
-    if isinstance(error, InitError):
+    if isinstance(error, (InitError, InitWarning)):  # where warnings are errors
         return str(error)
     if _begins_outside(error) is None:
         if isinstance(error, FileExistsError):  # of a folder that is to be made

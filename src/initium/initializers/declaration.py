@@ -70,7 +70,7 @@ def bias_from_prob(prior_prob: float) -> float:
     -4.5951
     """
     if not isinstance(prior_prob, float):
-        raise InitTypeError(f"bias_prob must be a float, but got {prior_prob!r}")
+        raise InitTypeError(f"bias_prob must be a float between 0 and 1, but got {prior_prob!r}")
     if not 0 < prior_prob < 1:
         raise InitError(f"bias_prob must lie between 0 and 1, but got {prior_prob!r}")
     return -math.log((1 - prior_prob) / prior_prob)

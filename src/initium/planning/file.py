@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from initium.streams import Seed
 from initium.writes import Capture, Fill, Load, Where, Write
 
 VERSION = 4
+_MADE_BY = "as `initium plan … -o FILE` and Plan.save write it"
 _KINDS: dict[str, type[Write]] = {"fill": Fill, "load": Load, "capture": Capture}
 
 
@@ -30,12 +32,21 @@ def save(plan: Mapping[str, Any], path: Path) -> None:
     if values:
         from safetensors.torch import save_file
 
-        part = _beside(path).with_name(_beside(path).name + ".part")
-        save_file(values, part)
-        part.replace(_beside(path))
+        with _whole(_beside(path)) as part:
+            save_file(values, part)
+    with _whole(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Where to write what becomes the file at `path`, if all of it was written."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text + "\n", encoding="utf-8")
-    part.replace(path)
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -44,8 +55,10 @@ def load(path: Path) -> dict[str, Any]:
         raise InitFileNotFoundError(f"there is no plan file {path}")
     try:
         plan = from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:
+        raise InitError(f"{path} is no plan, {_MADE_BY}: {error}") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InitError(f"{path} is no plan of version {VERSION}: {error}") from error
+        raise InitError(f"{path} is no plan of version {VERSION}, {_MADE_BY}: {error}") from error
     return {**plan, "lines": _with_values(plan["lines"], _beside(path))}
 
 
@@ -75,8 +88,10 @@ def to_dict(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 def from_dict(data: dict[str, Any]) -> dict[str, Any]:
     """The fields of the plan that `to_dict` described."""
-    if data.get("initium_plan") != VERSION:
-        raise InitError(f"initium_plan is {data.get('initium_plan')!r}")
+    if not isinstance(data, dict) or "initium_plan" not in data:
+        raise InitError("it does not say which version it is")
+    if data["initium_plan"] != VERSION:
+        raise InitError(f"it is of version {data['initium_plan']!r}")
     lines = [
         Line(
             name=line["name"],

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from initium.checkpoint.loading import Loading
-from initium.errors import InitError, InitKeyError, did_you_mean
+from initium.errors import InitError, InitKeyError, near_or_some
 from initium.lines import Finding, Line
 from initium.planning import file, views
 from initium.planning.selecting import Names, lines_of_part
@@ -52,7 +52,7 @@ class Plan:
         for line in self:
             if name == line.path or name in line.aliases:
                 return line
-        raise InitKeyError(f"no tensor {name!r} in the plan.{did_you_mean(name, self.lines)}")
+        raise InitKeyError(f"no tensor {name!r} in the plan.{near_or_some(name, self.lines)}")
 
     def __iter__(self) -> Iterator[Line]:
         return iter(self.lines.values())
@@ -149,7 +149,8 @@ class Plan:
 
     def _rows(self) -> tuple[str, list[str], list[list[str]], list[str]]:
         rng = "" if self.rng == "philox" else f", rng {self.rng!r}"
-        title = f"plan of {self.model}: {len(self)} tensors, seed {self.seed!r}{rng}"
+        tensors = "tensor" if len(self) == 1 else "tensors"
+        title = f"plan of {self.model}: {len(self)} {tensors}, seed {self.seed!r}{rng}"
         notes = [loading.describe(self.rule_of) for loading in self.loadings]
         notes += [finding.message for finding in self.findings]
         return title, views.COLUMNS, [views.row(line) for line in self], notes

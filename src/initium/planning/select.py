@@ -9,7 +9,7 @@ from functools import cached_property
 from torch import nn
 
 from initium.config import Rule
-from initium.errors import InitNameError, did_you_mean, listing
+from initium.errors import InitNameError, did_you_mean, listing, near_or_some
 from initium.initializers import Constant, Declaration, Initializer
 from initium.selectors import (
     ancestors,
@@ -19,7 +19,7 @@ from initium.selectors import (
     layer_tensors,
     matches,
 )
-from initium.tree import Slot, Tree, is_model_wrapper, join, wrapped_as
+from initium.tree import Slot, Tree, is_model_wrapper, wrapped_as
 
 Target = tuple[Slot, Initializer]
 Note = Callable[[str], None]
@@ -129,10 +129,10 @@ class Selection:
         for attribute in scope.split("."):
             step = self._step(found, attribute)
             if step is None:
-                near = [join(*p) for p in self._below()]
+                known = [name for names in self._below() for name in names]
                 raise InitNameError(
                     f"module {type(self.module).__name__} has no submodule or parameter {scope!r}, "
-                    f"which an override names.{did_you_mean(scope, near)}"
+                    f"which an override names.{near_or_some(scope, known)}"
                 )
             found = step
         return found

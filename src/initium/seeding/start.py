@@ -15,7 +15,7 @@ from initium.apply import initialize
 from initium.building import build
 from initium.cluster import Ranks
 from initium.config import InitCfg
-from initium.errors import InitError
+from initium.errors import InitError, listing
 from initium.files import save_model
 from initium.materializing import materialize
 from initium.planning import plan_of
@@ -24,7 +24,7 @@ from initium.seeding.folder import check_folder, write_folder
 from initium.seeding.processes import processes, terminable, world
 from initium.seeds import fresh_seed
 from initium.streams import Seed, check_rng
-from initium.tree import Tree
+from initium.tree import Tree, is_lazy
 
 
 def write_start(
@@ -67,9 +67,10 @@ def write_start(
         with ranks.together():
             cfg = read_cfg()
             if rng == "torch":
-                model = factory()
+                _check_shapes(model := factory())
                 return model, initialize(model, cfg, seed=drawn, rng=rng, strict=strict)
             model = build(factory, seed=drawn, init_cfg=cfg, strict=strict, device="meta")
+            _check_shapes(model)
         ranks.agree(plan_of(model).digest, plan_of(model).said)
         if mesh is not None:
             _spread(model, mesh)
@@ -91,6 +92,15 @@ def write_start(
         model, report = made(mesh, ranks)
         write_folder(model, path, ranks)
         return report if dist.get_rank() == 0 else None
+
+
+def _check_shapes(model: nn.Module) -> None:
+    lazy = [slot.name for slot in Tree(model).slots if is_lazy(slot.tensor)]
+    if lazy:
+        raise InitError(
+            f"{listing(lazy)}: no shape yet, so there is nothing to write; have the target run the "
+            "model once, so that its lazy modules know theirs"
+        )
 
 
 def _check_ending(path: Path) -> None:

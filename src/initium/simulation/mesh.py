@@ -50,9 +50,9 @@ def mesh_sizes(mesh: str | Mapping[str, int] | None, world: int, rank: int) -> d
         )
     sizes = {"dp": world} if mesh is None else _read(mesh)
     if math.prod(sizes.values()) != world:
-        product = "·".join(map(str, sizes.values()))
+        product = f"{'·'.join(map(str, sizes.values()))} = " if len(sizes) > 1 else ""
         raise InitError(
-            f"the mesh {_text(sizes)} has {product} = {math.prod(sizes.values())} ranks, but "
+            f"the mesh {_text(sizes)} has {product}{math.prod(sizes.values())} ranks, but "
             f"world is {world}; the product of its sizes must be world"
         )
     return sizes
