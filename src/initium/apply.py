@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from initium.cluster import Ranks, ranks_of
 from initium.config import InitCfg
 from initium.here import recorder_here, unseen
-from initium.lines import Line
+from initium.noted import at_once, note
+from initium.outcome import report_of
 from initium.planning import Plan, plan_config, remember_plan
 from initium.protection import protect_loaded
-from initium.report import Entry as Happened
 from initium.report import Report, log
 from initium.report.progress import progress
 from initium.seeds import drawn_seed, fresh_seed
@@ -22,8 +20,8 @@ from initium.shard import held
 from initium.streams import Generators, Seed
 from initium.todo import ToDo, Wanted, just_planned, stream_keys, to_do
 from initium.tree import Tree
-from initium.writes import CONSTRUCTOR, USER_CODE, Capture, Fill, Load, Write, is_keep
-from initium.writing import Target, Writer, given
+from initium.writes import Load
+from initium.writing import Target, Writer
 
 
 def apply(plan: Plan, model: nn.Module) -> Report:
@@ -70,9 +68,12 @@ def apply_where(
                 todo = to_do(plan, Tree(model), on_meta=noted, wanted=wanted)
             else:
                 todo = just_planned(plan, tree, on_meta=noted, wanted=wanted)
-        if recorder is None:
+        if not noted:
             return carry_out(agreed(plan, ranks), model, todo, ranks)
-    return _note(plan, todo, recorder.write)
+        if recorder.program is not None:
+            with at_once(recorder, model) as happened:
+                return happened(carry_out(agreed(plan, ranks), model, todo, ranks))
+    return note(plan, todo, recorder.write)
 
 
 def carry_out(plan: Plan, model: nn.Module, todo: ToDo, ranks: Ranks) -> Report:
@@ -84,7 +85,7 @@ def carry_out(plan: Plan, model: nn.Module, todo: ToDo, ranks: Ranks) -> Report:
             # the rank that shows warnings may have seen only its own shards
             log.warn(NOT_FINITE.format(name) for name in ranks.gathered(not_finite))
     remember_plan(model, plan)
-    return report_of(plan, plan.seed)
+    return report_of(plan)
 
 
 def agreed(plan: Plan, ranks: Ranks) -> Plan:
@@ -118,54 +119,6 @@ def _write(plan: Plan, todo: ToDo) -> dict[str, None]:
 
 
 NOT_FINITE = "{}: the checkpoint has NaN or infinite values for it; they were loaded as they are"
-
-
-def _note(
-    plan: Plan,
-    todo: ToDo,
-    write_fill: Callable[..., None],
-) -> Report:
-    """Have the recorder that is on note the writes, as what user code does."""
-    key = None if plan.seed is None else stream_keys(plan.seed)
-    for slot, writes in todo:
-        for write in writes:
-            tensor = slot.tensor
-            if is_keep(write):
-                continue
-            if isinstance(write, Fill):
-                part = tensor.detach() if write.where is None else write.where.of(tensor.detach())
-                write_fill(part, write.initializer, None if key is None else key(slot)(write))
-            else:
-                with torch.no_grad():
-                    drawn = key(slot)(write) if key is not None and isinstance(write, Load) else 0
-                    tensor.copy_(given(write, drawn))
-    return report_of(plan, plan.seed)
-
-
-def report_of(plan: Plan, seed: Seed | None) -> Report:
-    """What has happened to the tensors of the plan."""
-    entries = tuple(_entry(line, plan.model) for line in plan)
-    findings = tuple(finding.message for finding in plan.findings)
-    return Report(plan.model, seed, entries, findings, plan.loadings)
-
-
-def _entry(line: Line, model: str) -> Happened:
-    last = line.last
-    if last is None or is_keep(last):
-        info = f"The value is the same before and after calling `init_weights` of {model}"
-        kind = "unset" if last is None else "kept"
-        return Happened(line.name, line.shape, kind, info, last.source if last else "")
-    return Happened(line.name, line.shape, _kind(last), last.info, last.source)
-
-
-def _kind(write: Write) -> str:
-    if isinstance(write, Load):
-        return "loaded"
-    if write.by == USER_CODE:
-        return "user code"
-    if isinstance(write, Capture):
-        return "captured"
-    return "constructed" if write.by == CONSTRUCTOR else "filled"
 
 
 def initialize(

@@ -16,6 +16,7 @@ from initium.apply import announce, apply_where
 from initium.cluster import ranks_of
 from initium.errors import InitWarning
 from initium.here import HERE, recorder_here, unseen
+from initium.noted import at_once
 from initium.planning import Declaring, Planner, declare, include, remember
 from initium.report import Report, log
 from initium.streams import Seed
@@ -155,6 +156,10 @@ def _planned(
     if outer is not None and outer.tree.has(module):
         with unseen():
             return add(outer), None
+    if recorder is not None and recorder.program is not None:
+        with at_once(recorder, module) as happened:
+            result, report = _planned(module, add, seed, rng, strict, cover)
+            return result, report and happened(report)
     with unseen():
         planner = Planner(module, seed, rng, recorder, joined=recorder is not None)
         with ranks_of(module).together(), planner.user_code.closing():
