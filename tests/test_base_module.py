@@ -312,20 +312,39 @@ def test_manual_seed_makes_it_repeatable_and_two_calls_differ():
     assert not torch.equal(nets[1].linear.weight, nets[2].linear.weight)
 
 
-@pytest.mark.parametrize("bad", [dict(type="Nope"), dict(ONES, override=dict(name="nowhere"))])
-def test_mistakes_below_user_code_show_before_the_first_write(bad):
+@pytest.mark.parametrize(
+    ("bad", "where"),
+    [
+        (dict(type="Nope"), r"^below Sequential\.1\.init_weights: init_cfg of Custom"),
+        (
+            dict(ONES, override=dict(name="nowhere")),
+            r"^init_cfg of Sequential\.1, rule 1, override 1",
+        ),
+    ],
+)
+def test_mistakes_below_user_code_show_before_the_first_write(bad, where):
     class Custom(Net):
         def init_weights(self):
             super().init_weights()
 
     root = Sequential(nn.Linear(1, 1), Custom(bad), init_cfg=ONES)
     before = root[0].weight.clone()
-    with pytest.raises(
-        initium.InitError, match=r"below Sequential\.1\.init_weights: init_cfg of Custom"
-    ):
+    with pytest.raises(initium.InitError, match=where):
         root.init_weights()
     assert torch.equal(root[0].weight, before)
     assert not root.is_init
+
+
+def test_rules_that_user_code_never_comes_to_mean_no_tensors():
+    class Custom(Net):
+        def init_weights(self):
+            nn.init.constant_(self.linear.weight, 5)
+
+    custom = Custom(dict(ONES, override=dict(name="a_child_of_another_class")))
+    root = Sequential(nn.Linear(1, 1), custom, init_cfg=ONES)
+    root.init_weights()
+    assert bool((root[0].weight == 1).all())
+    assert bool((custom.linear.weight == 5).all())
 
 
 def test_a_tensor_that_ranks_hold_terms_of_is_refused_before_the_first_write(process_group):

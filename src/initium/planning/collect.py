@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from initium.config import InitCfg
+from initium.config import InitCfg, parse
 from initium.errors import located
 from initium.here import unseen
 from initium.planning.build import Planner, plan_config
 from initium.planning.model import Plan
 from initium.planning.select import unwrapped
 from initium.streams import Seed
-from initium.tree import join
+from initium.tree import Tree, join
 
 
 class Declaring(metaclass=ABCMeta):
@@ -142,12 +142,12 @@ class _Walk:
 
 
 def _check_declarations(module: nn.Module, where: str) -> None:
-    """Plan what lies below user code: its mistakes must show before the first write, too.
+    """Read what is declared below user code: bad arguments must show before the code runs.
 
-    Only checkpoints are left out: such code often reads them in its own way.
+    Which tensors are meant is not looked for: the code may never come to it.
     """
-    planner = Planner(module)
+    tree = Tree(module)
     with located(f"below {where}.init_weights"):
-        for name, below in planner.tree.modules.items():
+        for name, below in tree.modules.items():
             if isinstance(below, Declaring) and below.init_cfg:
-                planner.config(below.init_cfg, planner.tree.paths[name], below)
+                parse(below.init_cfg, f"init_cfg of {join(type(module).__name__, tree.paths[name])}")
