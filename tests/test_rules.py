@@ -7,8 +7,10 @@ from collections import OrderedDict
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 import initium
+import openmmlab
 from initium import InitError, InitWarning, initialize
 
 
@@ -207,6 +209,78 @@ def test_computed_weights_are_reported():
     with pytest.warns(InitWarning, match="weight of a .*Linear is computed from other tensors"):
         initialize(model, constant(layer="Linear"))
     assert model[0].bias.eq(2).all()
+
+
+OLDER = {
+    "pruning": lambda layer: prune.random_unstructured(layer, "weight", 0.5),
+    "spectral_norm": nn.utils.spectral_norm,
+    "weight_norm": nn.utils.weight_norm,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+@pytest.mark.parametrize("how", OLDER)
+def test_weights_that_hooks_compute_are_reported(how):
+    layer = nn.Linear(2, 2)
+    OLDER[how](layer)
+    weight = layer.weight.clone()
+    with pytest.warns(InitWarning, match="weight of a Linear is computed from other tensors"):
+        initialize(nn.Sequential(layer), constant(layer="Linear"))
+    assert layer.bias.eq(2).all() and layer.weight.equal(weight)
+    with pytest.raises(InitError, match="weight of a Linear is computed"):
+        initialize(nn.Sequential(layer), constant(layer="Linear"), strict=True)
+
+
+class Frozen(nn.Module):
+    """A norm whose tensors are all buffers; integers and running statistics are no weights."""
+
+    def __init__(self):
+        super().__init__()
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            self.register_buffer(name, torch.full((3,), 7.0))
+        self.register_buffer("scaled_weight", torch.full((3,), 7.0))
+        self.register_buffer("num_batches_tracked", torch.tensor(7))
+
+
+@pytest.mark.parametrize("name", ["Constant", "Normal", "Uniform", "TruncNormal"])
+def test_weights_that_are_buffers_are_set_as_in_mmengine(name):
+    arguments = dict(bias=2, layer="Frozen") | (dict(val=1) if name == "Constant" else {})
+    changed = []
+    for package in (openmmlab.theirs("mmengine.model"), initium):
+        model = nn.Sequential(Frozen())
+        getattr(package, f"{name}Init")(**arguments)(model)
+        changed.append({key for key, value in model.state_dict().items() if value.ne(7).any()})
+    assert changed == [{"0.weight", "0.bias"}] * 2
+    report = initialize(nn.Sequential(Frozen()), dict(type=name, **arguments), strict=True)
+    assert report.counts == {"filled": 2}
+
+
+def test_integer_buffers_and_the_class_weights_of_a_loss_are_no_layers_weights():
+    quantized = nn.Module()
+    quantized.register_buffer("weight", torch.ones(3, dtype=torch.int8))
+    model = nn.ModuleDict(
+        dict(head=nn.Linear(2, 2), q=quantized, loss=nn.CrossEntropyLoss(torch.ones(3)))
+    )
+    init = initium.ConstantInit(5, bias=5)
+    init.wholemodule = True
+    init(model)
+    assert {key for key, value in model.state_dict().items() if value.eq(5).all()} == {
+        "head.weight",
+        "head.bias",
+    }
+
+
+def test_a_rule_whose_layers_all_have_no_tensors_warns():
+    bare, norm = nn.LayerNorm(3, elementwise_affine=False), nn.LayerNorm(3)
+    with pytest.warns(InitWarning, match=r"rule 1: it sets nothing: .* no bias in LayerNorm"):
+        initialize(nn.Sequential(bare), constant(layer="LayerNorm"))
+    finding, *_ = initium.plan(nn.Sequential(bare), constant(layer="LayerNorm")).findings
+    assert finding.kind == "unmatched"
+    with pytest.warns(InitWarning, match="no bias in ReLU"):
+        initialize(nn.Sequential(norm, nn.ReLU()), constant(override=dict(name="1")))
+    # some with, some without is as usual; a function leaves such a module as it is
+    initialize(nn.Sequential(bare, norm), constant(layer="LayerNorm"), strict=True)
+    initium.constant_init(bare, 1)
 
 
 # overrides

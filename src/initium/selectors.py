@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from functools import lru_cache
 
-from torch import nn
+from torch import Tensor, nn
 
 from initium.errors import InitError
 
@@ -88,23 +88,40 @@ def _imported(dotted: str) -> type | None:
 def layer_tensors(module: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
     """(owner, attribute, 'weight' or 'bias') of the tensors that make up a layer.
 
-    They are the module's own parameters by their names, and the output projection of
-    `nn.MultiheadAttention`, which torch keeps in a module of its own.
+    They are the module's own parameters by their names; the output projection of
+    `nn.MultiheadAttention`, which torch keeps in a module of its own; and, as in MMEngine, buffers
+    that are called `weight` and `bias`, as those of a frozen norm.
 
     >>> [role for _, _, role in layer_tensors(nn.LSTM(2, 3))]
     ['weight', 'weight', 'bias', 'bias']
     """
     for local, tensor in module._parameters.items():
-        if tensor is not None and _BIAS.fullmatch(local):
-            yield module, local, "bias"
-        elif tensor is not None and _WEIGHT.fullmatch(local):
-            yield module, local, "weight"
+        if tensor is not None and (role := _role(local)):
+            yield module, local, role
+    for local in ("weight", "bias"):
+        buffer = module._buffers.get(local)
+        # integers belong to a quantized layer; in a loss they are the weights of its classes
+        if buffer is not None and buffer.is_floating_point() and not hasattr(module, "reduction"):
+            yield module, local, local
     if isinstance(module, nn.MultiheadAttention):
         yield from layer_tensors(module.out_proj)
 
 
+def _role(local: str) -> str:
+    if _BIAS.fullmatch(local):
+        return "bias"
+    return "weight" if _WEIGHT.fullmatch(local) else ""
+
+
 def computed_weights(module: nn.Module) -> list[str]:
-    """Weights that the module computes from other tensors (a parametrization, weight norm)."""
-    parametrized = list(getattr(module, "parametrizations", {}))
-    normed = [name[:-2] for name in module._parameters if name.endswith("_g")]
-    return parametrized + [name for name in normed if f"{name}_v" in module._parameters]
+    """Weights and biases that the module computes from other tensors.
+
+    A parametrization does; so do pruning, and the older spectral and weight norm of torch, which
+    keep `weight` as a plain attribute beside `weight_orig`, or `weight_g` and `weight_v`.
+    """
+    plain = [
+        name for name, held in vars(module).items() if isinstance(held, Tensor) and _role(name)
+    ]
+    sources = tuple(module._parameters)
+    hooked = [name for name in plain if any(s.startswith(f"{name}_") for s in sources)]
+    return [*getattr(module, "parametrizations", {}), *hooked]

@@ -59,15 +59,22 @@ class Selection:
 
     def _layers(self, layers: list[nn.Module], declared: Declaration) -> list[Target]:
         by_role = {"weight": declared.initializer, "bias": Constant(declared.bias)}
-        found = {}
+        found, computed = {}, []
         for layer in layers:
             for owner, local, role in layer_tensors(layer):
                 found[self.tree.at[id(owner), local]] = by_role[role]
-            for weight in computed_weights(layer):
-                self.note(
-                    f"{weight} of a {type(layer).__name__} is computed from other tensors and is "
-                    "not set; use name= for those tensors"
-                )
+            computed += [
+                f"{weight} of a {type(layer).__name__}" for weight in computed_weights(layer)
+            ]
+        for weight in computed:
+            self.note(
+                f"{weight} is computed from other tensors and is not set; "
+                "use name= for those tensors"
+            )
+        # a function on one module leaves it as it is where there is nothing to set
+        if layers and not found and not computed and not declared.ownmodule:
+            classes = listing(sorted({type(layer).__name__ for layer in layers}))
+            self.note(f"it sets nothing: there is no weight and no bias in {classes}")
         return list(found.items())
 
     def _layers_named(self, names: list[str | type]) -> list[nn.Module]:
