@@ -1,27 +1,25 @@
-"""Constructors of others, run while a recorder is on: `build`, `recording`, `materialize`."""
+"""`build`: a constructor of others is run while a recorder is on; then its model is filled once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from initium import zero3
 from initium.apply import announce, apply_where
 from initium.config import InitCfg
 from initium.errors import InitError, InitTypeError
 from initium.here import unseen
 from initium.placing import check_place, place
 from initium.planning import Declaring, Plan, Planner, declare, remember, remember_plan
-from initium.record import Recorder, is_plain, recorded_by
-from initium.seeds import fresh_seed_within
-from initium.streams import Seed, check_seed
-from initium.tree import Slot, Tree
-from initium.writes import RULE, Write
+from initium.record import Recorder, recorded_by
+from initium.recordings import Recording as Recording
+from initium.recordings import recording as recording
+from initium.streams import Seed
+from initium.under_record import is_missing, new_recorder, planner_of, undone_on_error
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -84,13 +82,13 @@ def build(
             "exact=True runs everything as the constructor does, which needs memory: say "
             "device='cpu', or leave exact out"
         )
-    with _recorder(seed, exact, builds=True) as recorder:
-        with _undone_on_error(recorder), recorded_by(recorder):
+    with new_recorder(seed, exact, builds=True) as recorder:
+        with undone_on_error(recorder), recorded_by(recorder):
             model = factory()
         with unseen():
             if not isinstance(model, nn.Module):
                 raise InitTypeError(f"the factory must return a torch.nn.Module, but got {model!r}")
-            planner = _planner(model, recorder)
+            planner = planner_of(model, recorder)
             plan = _planned(planner, recorder, init_cfg, strict, cover)
             if exact:
                 model.to(device=device, dtype=dtype)
@@ -101,42 +99,10 @@ def build(
                 remember_plan(model, plan)
             else:
                 checked = planner.tree if dtype is None else None  # another dtype may not do
-                apply_where(plan, model, partial(_is_missing, recorder), checked)
+                apply_where(plan, model, partial(is_missing, recorder), checked)
             for done, paths in planner.done():
                 remember(done, paths)
     return model
-
-
-@contextmanager
-def _recorder(seed: Seed | None, exact: bool, builds: bool = False) -> Iterator[Recorder]:
-    if exact and seed is not None:
-        raise InitError(
-            f"exact=True draws from torch's default generators, where seed={seed!r} has no effect; "
-            "call torch.manual_seed first, and leave seed out"
-        )
-    check_seed(0 if seed is None else seed)
-    known: AbstractContextManager[Seed] = nullcontext(0 if seed is None else seed)
-    if seed is None and not exact:
-        known = fresh_seed_within()  # in an outer recording, from its own randomness
-    with known as number:
-        yield Recorder(number, exact=exact, builds=builds)
-
-
-def _planner(model: nn.Module, recorder: Recorder, name: str = "") -> Planner:
-    zero3.check_recorded(model)
-    if recorder.program is not None:
-        return Planner(model, None, "torch", recorder)
-    return Planner(model, (recorder.seed, name) if name else recorder.seed, recorder=recorder)
-
-
-@contextmanager
-def _undone_on_error(recorder: Recorder) -> Iterator[None]:
-    """Put memory back that was there before, where the code that is recorded fails."""
-    try:
-        yield
-    except BaseException:
-        recorder.restore()
-        raise
 
 
 def _planned(
@@ -159,79 +125,3 @@ def _planned(
         announce(plan)  # where warnings are errors, nothing has happened yet
         planner.user_code.confirmed = True
     return plan
-
-
-def _is_missing(recorder: Recorder, slot: Slot, writes: list[Write]) -> bool:
-    """Whether the memory of a tensor has not got its values yet."""
-    if slot.tensor.is_meta:
-        return False  # the constructor's own wish
-    if not is_plain(slot.tensor) or any(write.by == RULE for write in writes):
-        return True
-    record = recorder.known(slot.tensor)
-    if recorder.program is not None:
-        return False
-    return record is None or not record.born or record.pending
-
-
-class Recording:
-    """What `recording` gives: names the models whose tensors were made or written within."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self._named: list[tuple[nn.Module, str]] = []
-        self._ended = False
-
-    def name(self, model: Model, name: str = "") -> Model:
-        """Have a plan for this model: its tensors are drawn by their names in it.
-
-        Args:
-            model: made, or written to, within the recording.
-            name: sets it apart from other models of the recording: its seed is (seed, name).
-        """
-        if not isinstance(model, nn.Module):
-            raise InitTypeError(f"model must be a torch.nn.Module, but got {model!r}")
-        if self._ended:
-            raise InitError("the recording has ended: name models within it")
-        self._named.append((model, name))
-        return model
-
-    def _plans(self) -> list[tuple[nn.Module, Plan]]:
-        self._ended = True
-        planners = [_planner(model, self._recorder, name) for model, name in self._named]
-        return [(planner.tree.root, planner.plan()) for planner in planners]
-
-
-@contextmanager
-def recording(*, seed: Seed | None = None, exact: bool = False) -> Iterator[Recording]:
-    """Record what this thread does with tensors within; at the end, fill each once.
-
-    For code that makes several models, or initialises one by hand. Where a model is named
-    (`rec.name(model)`), its tensors have lines in a plan, `plan_of(model)`, and are drawn by their
-    names; everything else is drawn in the order of the program. Inside, tensors that are read have
-    their values. An exception leaves memory that was there before as it was.
-
-    Args:
-        seed: as in `build`.
-        exact: as in `build`.
-
-    >>> import initium
-    >>> with recording(seed=1) as rec:
-    ...     actor, critic = nn.Linear(2, 2), nn.Linear(2, 2)
-    ...     _ = rec.name(actor, "actor"), rec.name(critic, "critic")
-    ...     _ = nn.init.zeros_(critic.bias)
-    >>> initium.plan_of(critic)["bias"].what, bool(actor.weight.eq(critic.weight).any())
-    ('Constant(val=0)', False)
-    """
-    with _recorder(seed, exact) as recorder:
-        made = Recording(recorder)
-        with _undone_on_error(recorder), recorded_by(recorder):
-            yield made
-        with unseen(), _undone_on_error(recorder):
-            recorder.finish_program()
-            plans = made._plans()
-            for _, plan in plans:
-                announce(plan)
-            recorder.commit(slot.tensor for model, _ in plans for slot in Tree(model).slots)
-            for model, plan in plans:
-                remember_plan(model, plan)
-                apply_where(plan, model, partial(_is_missing, recorder))
