@@ -1,10 +1,10 @@
 """The recorder: any code that makes or fills tensors, run without writing."""
 
+from initium.record.capturing import unwritten as unwritten
 from initium.record.geometry import geometry as geometry
 from initium.record.geometry import is_plain as is_plain
 from initium.record.modes import recorded_by as recorded_by
 from initium.record.naming import adopt as adopt
 from initium.record.naming import finish as finish
-from initium.record.naming import unwritten as unwritten
-from initium.record.naming import whole_and_alone as whole_and_alone
 from initium.record.recorder import Recorder as Recorder
+from initium.record.sharing import whole_and_alone as whole_and_alone
