@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from initium.arguments import check_arguments as check_arguments
-from initium.arguments import known_arguments as known_arguments
-from initium.arguments import unknown_argument as unknown_argument
 from initium.errors import InitKeyError, InitTypeError, did_you_mean
+from initium.signatures import check_arguments as check_arguments
+from initium.signatures import known_arguments as known_arguments
+from initium.signatures import unknown_argument as unknown_argument
 
 T = TypeVar("T", bound=Callable[..., Any])
 
