@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from initium.errors import InitError
-from initium.streams import Block, Job, Normal, TruncNormal, Uniform, fill, key_of, reference
+from initium.streams import Block, Job, Normal, TruncNormal, Uniform, bits, fill, key_of, reference
 from initium.streams.dtypes import DRAWN
 from initium.streams.parameters import parameters
 
@@ -266,7 +266,8 @@ def test_the_extreme_words_stay_within_the_bounds(distribution, dtype, monkeypat
     # a thousand values meet no word of all zeros; the reference can be given some
     extremes = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, 0x3FFFFFFF, 0x40000000]
     words = np.array(list(product(extremes, repeat=4)), np.uint32).ravel()
-    monkeypatch.setattr(reference, "words", lambda key, index: words[index])
+    for module in (bits, reference):
+        monkeypatch.setattr(module, "words", lambda key, index: words[index])
     try:
         known = parameters(distribution, dtype)
     except InitError:

@@ -24,6 +24,7 @@ from initium.streams import (
     Uniform,
     coefficients,
     compiled,
+    curves,
     fill,
     jobs,
     key_of,
@@ -322,9 +323,9 @@ def test_the_functions_are_accurate(real):
     u = np.concatenate([np.geomspace(1e-9, 0.999, 4000), 1 - np.geomspace(1e-6, 0.3, 500)])
     u = u.astype(real)
     exact = np.array([float(-2 * mpmath.log(mpmath.mpf(float(x)))) for x in u])
-    assert np.abs(reference._minus_2_log(u) / exact - 1).max() < 3 * eps
+    assert np.abs(curves.minus_2_log(u) / exact - 1).max() < 3 * eps
     x = np.linspace(-np.pi / 4, np.pi / 4, 4001).astype(real)
-    sine, cosine = reference._sine_cosine(x)
+    sine, cosine = curves.sine_cosine(x)
     assert np.abs(sine - [float(mpmath.sin(mpmath.mpf(float(v)))) for v in x]).max() < 2 * eps
     assert np.abs(cosine - [float(mpmath.cos(mpmath.mpf(float(v)))) for v in x]).max() < 2 * eps
 
@@ -356,9 +357,7 @@ def test_the_outermost_words_give_no_outliers():
     """All bits 0 and all bits 1, which a clamp would turn into weights at the bounds."""
     for word in (0, 2**32 - 1):
         w = np.array([word, word], np.uint32)
-        x = reference._minus_2_log(
-            w[:1].astype(np.float32) * np.float32(2**-32) + np.float32(2**-33)
-        )
+        x = curves.minus_2_log(w[:1].astype(np.float32) * np.float32(2**-32) + np.float32(2**-33))
         assert 0 <= x[0] <= 2 * 33 * math.log(2) * 1.000001
     low = parameters(TruncNormal(0, 1, -6, 6), torch.float32)
     assert low.kind is Kind.TRUNCATED
