@@ -8,6 +8,7 @@ from torch import nn
 
 from initium.cluster import Ranks, ranks_of
 from initium.config import InitCfg
+from initium.given import check_is, check_model
 from initium.here import recorder_here, unseen
 from initium.noted import at_once, note
 from initium.outcome import report_of
@@ -20,6 +21,7 @@ from initium.shard import held
 from initium.streams import Generators, Seed
 from initium.todo import ToDo, Wanted, just_planned, stream_keys, to_do
 from initium.tree import Tree
+from initium.turns import turns
 from initium.writes import Load
 from initium.writing import Target, Writer
 
@@ -46,6 +48,8 @@ def apply(plan: Plan, model: nn.Module) -> Report:
     >>> model.weight.equal(twin.weight)
     True
     """
+    check_is("plan", plan, Plan, "an initium.Plan")
+    check_model(model)
     return apply_where(plan, model, lambda *_: True)
 
 
@@ -111,7 +115,8 @@ def _write(plan: Plan, todo: ToDo) -> dict[str, None]:
     with progress(f"initializing {plan.model}", total) as advance:
         key = stream_keys(plan.seed)
         writer = Writer(generators, advance)
-        writer.write(Target(s.name, s.tensor, writes, key(s)) for s, writes in todo)
+        for turn in [todo]:
+            writer.write(Target(s.name, s.tensor, writes, key(s)) for s, writes in turn)
     for slot, writes in todo:
         if isinstance(writes[-1], Load):
             protect_loaded(slot, writes[-1])
@@ -157,6 +162,7 @@ def initialize(
     >>> model[1].weight.tolist(), model[1].bias.tolist()
     ([[1.0], [1.0]], [2.0, 2.0])
     """
+    check_model(model)
     with unseen(), ranks_of(model).together():
         plan, tree = plan_config(model, init_cfg, seed=seed, rng=rng, strict=strict, cover=cover)
     return start(plan, model, tree)

@@ -10,12 +10,13 @@ from torch import nn
 from initium.apply import agreed, carry_out
 from initium.cluster import ranks_of
 from initium.errors import InitError, listing
+from initium.given import check_is, check_model
 from initium.here import unseen
 from initium.lines import Line
 from initium.placing import check_place, place
 from initium.planning import Plan, plan_of
 from initium.report import Report
-from initium.streams import Seed, check_seed
+from initium.streams import Seed, check_rng
 from initium.todo import to_do
 from initium.tree import Tree, is_lazy
 from initium.writes import is_keep
@@ -54,6 +55,8 @@ def materialize(
     >>> model.weight.equal(initium.build(lambda: nn.Linear(3, 2), seed=7).weight)
     True
     """
+    check_model(model)
+    check_is("plan", plan, (Plan, type(None)), "an initium.Plan or None")
     with unseen():
         check_place(device)
         if device is not None and torch.device(device).type == "meta":
@@ -62,7 +65,7 @@ def materialize(
         plan = plan if seed is None else replace(plan, seed=seed)
         ranks = ranks_of(model)
         with ranks.together():
-            check_seed(0 if seed is None else seed)
+            check_rng(plan.rng, plan.seed)
             tree = Tree(model)
             check_complete(plan, tree)
             to_do(plan, tree, on_meta=True)

@@ -11,6 +11,7 @@ from torch import nn
 
 from initium.digest import digest_of
 from initium.errors import InitError, InitNameError, did_you_mean, located
+from initium.given import check_is, check_model
 from initium.here import HERE, unseen
 from initium.selectors import compile_pattern, matches
 from initium.shard import memory_of
@@ -141,9 +142,12 @@ def _set(slot: Slot, protected: Protected) -> None:
 
 
 def _named(model: nn.Module, names: str | Iterable[str]) -> list[Slot]:
+    check_model(model)
+    check_is("names", names, Iterable, "a pattern or a list of patterns")
     tree = Tree(model)
     found: dict[Slot, None] = {}
     for text in [names] if isinstance(names, str) else names:
+        check_is("a pattern", text, str, "a str")
         pattern = compile_pattern(text)
         matched = [slot for slot in tree.slots if _matches(pattern, slot)]
         if not matched:

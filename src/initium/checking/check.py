@@ -6,6 +6,7 @@ import math
 import os
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral
 
 import torch
 
@@ -14,6 +15,7 @@ from initium.checking.matching import dtype_of, placed, take_out_unfit
 from initium.checking.values import Drawing
 from initium.checkpoint import Entry, Files, Recipe
 from initium.errors import InitError
+from initium.given import check_is
 from initium.here import unseen
 from initium.lines import Line
 from initium.planning import Plan
@@ -57,6 +59,7 @@ def check_checkpoint(
         prefix: only the keys that start so, without it.
 
     Raises:
+        InitTypeError: a TypeError; an argument of another type.
         InitError: the plan has no seed or draws with `rng='torch'`, or a checkpoint cannot be read.
 
     >>> import tempfile, initium
@@ -69,6 +72,10 @@ def check_checkpoint(
     - weight: 6 of 6 elements differ; the first at [0, 0]: got ..., expected ...
     - bias: 2 of 2 elements differ; the first at [0]: got ..., expected ...
     """
+    check_is("plan", plan, Plan, "an initium.Plan")
+    check_is("checkpoint", checkpoint, (str, os.PathLike), "a path or a URL")
+    check_is("sample", sample, (Integral, type(None)), "an int or None")
+    check_is("everything", everything, bool, "a bool")
     seed = _seed_of(plan, seed)
     if sample is not None and (everything or sample < 1):
         raise InitError(f"sample must be 1 or more, and without everything, but got {sample!r}")

@@ -11,13 +11,14 @@ from initium.streams.keys import Seed, check_seed
 from initium.streams.whole import Whole
 
 RNGS = ("philox", "torch")
+_SEEDS = range(-(2**63), 2**64)  # of torch.Generator.manual_seed
 
 
 def check_rng(rng: str, seed: Seed | None) -> None:
     """Raise unless `rng` is a name in `RNGS` and `seed` is one for it.
 
     Raises:
-        InitError: another name.
+        InitError: another name, or a seed that torch does not take.
         InitTypeError: a TypeError; the seed is none.
     """
     if rng not in RNGS:
@@ -26,6 +27,10 @@ def check_rng(rng: str, seed: Seed | None) -> None:
         check_seed(seed)
     if rng == "torch" and not (seed is None or isinstance(seed, int)):
         raise InitTypeError(f"with rng='torch' a seed must be an int, but got {seed!r}")
+    if rng == "torch" and seed is not None and seed not in _SEEDS:
+        raise InitError(
+            f"with rng='torch' a seed must be at least -2**63 and below 2**64, but got {seed!r}"
+        )
 
 
 class Generators:
