@@ -115,7 +115,7 @@ def _write(plan: Plan, todo: ToDo) -> dict[str, None]:
     with progress(f"initializing {plan.model}", total) as advance:
         key = stream_keys(plan.seed)
         writer = Writer(generators, advance)
-        for turn in [todo]:
+        for turn in turns(todo):
             writer.write(Target(s.name, s.tensor, writes, key(s)) for s, writes in turn)
     for slot, writes in todo:
         if isinstance(writes[-1], Load):
