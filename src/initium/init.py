@@ -34,9 +34,9 @@ from torch.nn.init import eye_ as eye_
 from torch.nn.init import ones_ as ones_
 from torch.nn.init import zeros_ as zeros_
 
-from initium.errors import InitAssertionError, InitRangeError, InitTypeError
+from initium.errors import InitAssertionError
+from initium.filling import Generator, as_number, check_given, fill_by
 from initium.initializers import (
-    Initializer,
     Kaiming,
     Normal,
     Orthogonal,
@@ -44,13 +44,8 @@ from initium.initializers import (
     TruncNormal,
     Uniform,
     Xavier,
-    check_tensor,
 )
 from initium.shard import shape_of
-from initium.streams import has_memory
-from initium.writing import fill_tensor
-
-Generator = torch.Generator | None
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None) -> Tensor:
@@ -60,7 +55,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     >>> bool((w >= -1).all() and (w < 1).all())
     True
     """
-    return _fill(tensor, Uniform(_plain(a), _plain(b)), generator)
+    return fill_by(tensor, Uniform(as_number(a), as_number(b)), generator)
 
 
 def normal_(
@@ -71,7 +66,7 @@ def normal_(
     >>> normal_(torch.empty(3, 5), std=0.02).shape
     torch.Size([3, 5])
     """
-    return _fill(tensor, Normal(_plain(mean), _plain(std)), generator)
+    return fill_by(tensor, Normal(as_number(mean), as_number(std)), generator)
 
 
 def trunc_normal_(
@@ -90,7 +85,7 @@ def trunc_normal_(
     >>> bool(trunc_normal_(torch.empty(100), std=0.02, a=-0.04, b=0.04).abs().max() <= 0.04)
     True
     """
-    return _fill(tensor, TruncNormal(_plain(mean), _plain(std), _plain(a), _plain(b)), generator)
+    return fill_by(tensor, TruncNormal(*map(as_number, (mean, std, a, b))), generator)
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
@@ -101,7 +96,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = No
     >>> bool(xavier_uniform_(torch.empty(3, 5)).abs().max() <= (6 / 8) ** 0.5)
     True
     """
-    return _fill(tensor, Xavier(_plain(gain), "uniform"), generator)
+    return fill_by(tensor, Xavier(as_number(gain), "uniform"), generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
@@ -110,7 +105,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = Non
     >>> xavier_normal_(torch.empty(3, 5)).shape
     torch.Size([3, 5])
     """
-    return _fill(tensor, Xavier(_plain(gain), "normal"), generator)
+    return fill_by(tensor, Xavier(as_number(gain), "normal"), generator)
 
 
 def kaiming_uniform_(
@@ -159,7 +154,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) ->
     >>> torch.allclose(w @ w.T, torch.eye(3), atol=1e-6)
     True
     """
-    return _fill(tensor, Orthogonal(_plain(gain)), generator)
+    return fill_by(tensor, Orthogonal(as_number(gain)), generator)
 
 
 def sparse_(
@@ -170,7 +165,7 @@ def sparse_(
     >>> (sparse_(torch.empty(10, 3), sparsity=0.35) == 0).sum(dim=0).tolist()
     [4, 4, 4]
     """
-    return _fill(tensor, Sparse(_plain(sparsity), _plain(std)), generator)
+    return fill_by(tensor, Sparse(as_number(sparsity), as_number(std)), generator)
 
 
 def _kaiming(
@@ -181,44 +176,13 @@ def _kaiming(
     distribution: str,
     generator: Generator,
 ) -> Tensor:
-    _check(tensor, generator)
+    check_given(tensor, generator)
     if 0 in shape_of(tensor):
         warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=3)
         return tensor
     if not isinstance(mode, str):
         raise InitAssertionError(f"mode must be 'fan_in' or 'fan_out', but got {mode!r}")
-    return _fill(tensor, Kaiming(a, mode.lower(), nonlinearity, distribution), generator)
-
-
-def _fill(tensor: Tensor, initializer: Initializer, generator: Generator) -> Tensor:
-    _check(tensor, generator)
-    check_tensor(tensor, initializer)
-    if generator is not None and has_memory(tensor) and generator.device != tensor.device:
-        raise InitRangeError(
-            f"the tensor is on {tensor.device}, but the generator on {generator.device}; "
-            f"use torch.Generator({str(tensor.device)!r})"
-        )
-    if 0 not in shape_of(tensor):
-        fill_tensor(tensor, initializer, generator)
-    return tensor
-
-
-def _check(tensor: Tensor, generator: Generator) -> None:
-    if not isinstance(tensor, Tensor):
-        hint = "; for a module there is initium.kaiming_init and the like"
-        raise InitTypeError(
-            f"tensor must be a torch.Tensor, but got {type(tensor).__name__}"
-            f"{hint if isinstance(tensor, torch.nn.Module) else ''}"
-        )
-    if tensor.is_nested:
-        raise InitRangeError("a nested tensor cannot be drawn; fill each of tensor.unbind()")
-    if generator is not None and not hasattr(generator, "device"):
-        raise InitTypeError(f"generator must be a torch.Generator, but got {generator!r}")
-
-
-def _plain(number: Any) -> Any:
-    """A number of NumPy, or a tensor of one, which torch takes as well, as Python's own."""
-    return number.item() if getattr(number, "ndim", None) == 0 else number
+    return fill_by(tensor, Kaiming(a, mode.lower(), nonlinearity, distribution), generator)
 
 
 if not TYPE_CHECKING:  # for a type checker they are mistakes
