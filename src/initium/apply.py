@@ -10,10 +10,10 @@ from initium.cluster import Ranks, ranks_of
 from initium.config import InitCfg
 from initium.given import check_is, check_model
 from initium.here import recorder_here, unseen
-from initium.noted import at_once, note
 from initium.outcome import report_of
 from initium.planning import Plan, plan_config, remember_plan
 from initium.protection import protect_loaded
+from initium.recorded import at_once, note
 from initium.report import Report, log
 from initium.report.progress import progress
 from initium.seeds import drawn_seed, fresh_seed

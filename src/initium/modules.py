@@ -16,8 +16,8 @@ from initium.apply import announce, apply_where
 from initium.cluster import ranks_of
 from initium.errors import InitWarning
 from initium.here import HERE, recorder_here, unseen
-from initium.noted import at_once
 from initium.planning import Declaring, Planner, declare, include, remember
+from initium.recorded import at_once
 from initium.report import Report, log
 from initium.streams import Seed
 from initium.tree import is_model_wrapper as is_model_wrapper

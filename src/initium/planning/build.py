@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
-import torch
 from torch import nn
 
 from initium.config import InitCfg, Rule, parse
@@ -16,28 +14,25 @@ from initium.flat import check_not_flat
 from initium.initializers import (
     Constant,
     Declaration,
-    Keep,
     PretrainedDeclaration,
     check_tensor,
 )
-from initium.lines import Finding, Line
+from initium.lines import Finding
 from initium.planning.coverage import Coverage, check_cover
-from initium.planning.history import remembered
 from initium.planning.loads import Loads, Wish
 from initium.planning.model import Plan
+from initium.planning.noted import Noted, line_of
 from initium.planning.select import Selection
 from initium.planning.user_code import UserCode
 from initium.protection import check_writes
 from initium.record import Recorder
-from initium.shard import check_held, shape_of
+from initium.shard import check_held
 from initium.streams import Seed, check_rng
-from initium.tree import Slot, Tree, is_lazy, join
-from initium.writes import USER_CODE, Fill, Where, Write, surviving
-
-Place = tuple[int, str]  # (id of the module, its attribute)
+from initium.tree import Slot, Tree, join
+from initium.writes import Fill, Where
 
 
-class Planner:
+class Planner(Noted):
     """Collects the writes of rules and user code in the order of precedence.
 
     Args:
@@ -58,18 +53,14 @@ class Planner:
         if not isinstance(model, nn.Module):
             raise InitTypeError(f"model must be a torch.nn.Module, but got {model!r}")
         check_rng(rng, seed)
-        self.tree = Tree(model)
+        super().__init__(Tree(model))
         check_not_flat(self.tree)
         self.seed, self.rng = seed, rng
         self.findings: list[Finding] = []
         self.rules: list[tuple[str, list[Slot]]] = []  # (source, what it set)
         self.user_code = UserCode(self, recorder, joined)
-        self.writes: dict[Slot, list[Write]] = self.user_code.adopted()
+        self.writes = self.user_code.adopted()
         self.loads = Loads()
-        self._order = 0
-        self._set_within: dict[nn.Module, dict[Slot, list[Write]]] = {}
-        self._credited: dict[Slot, int] = {}
-        self._released: set[Place] = set()
 
     def config(self, init_cfg: InitCfg, path: str, module: nn.Module) -> Callable[[], None]:
         """Add the rules of an `init_cfg`; what is returned adds its checkpoints, which come last."""
@@ -97,46 +88,6 @@ class Planner:
         info = described() if described else f"Initialized by {type(run).__name__}"
         return self.user_code.run(module, info, lambda: run(module))
 
-    def keep(self, path: str, module: nn.Module) -> None:
-        """Keep what a module's own `init_weights` has set earlier, in this plan or before it."""
-        source = f"init_weights of {join(type(self.tree.root).__name__, path)}, called before"
-        paths = {join(path, relative) for relative in remembered(module)}
-        for slot in self.tree.below(module):
-            if slot.path in paths:
-                self.writes[slot].append(Fill(self.next_order(), source, "", Keep()))
-        for slot, writes in self._set_within.get(module, {}).items():
-            self.writes[slot] += [replace(w, order=self.next_order()) for w in writes]
-
-    def included(self, module: nn.Module) -> None:
-        """Note that a module's own `init_weights` is done, and what it has set."""
-        slots = self.tree.below(module)
-        self._set_within[module] = {s: surviving(self.writes[s]) for s in slots if self.writes[s]}
-
-    def done(self) -> Iterator[tuple[nn.Module, list[str]]]:
-        """The modules whose own `init_weights` is done, with the paths, seen from them, it set."""
-        for module, found in self._set_within.items():
-            path = self.tree.path_of(module)
-            stem = f"{path}." if path else ""
-            yield module, [slot.path.removeprefix(stem) for slot in found]
-
-    def credit(self, module: nn.Module, info: str) -> None:
-        """Credit what user code has written below a module since the last time to `info`."""
-        for slot in self.tree.below(module):
-            writes = self.writes[slot]
-            left = surviving(writes)
-            if left and left[0].by == USER_CODE and left[0].order > self._credited.get(slot, 0):
-                writes[:] = [replace(w, info=info) if w in left else w for w in writes]
-                self._credited[slot] = left[0].order
-
-    def release(self, places: Iterable[Place]) -> None:
-        """User code may write there, whatever was loaded before."""
-        self._released.update(places)
-
-    def next_order(self) -> int:
-        """The place of the next write in the order of precedence."""
-        self._order += 1
-        return self._order
-
     def plan(self, strict: bool = False, cover: str | None = None) -> Plan:
         """The plan of everything that was added.
 
@@ -146,10 +97,10 @@ class Planner:
         check_cover(cover)
         finished = self.user_code.finished(self.writes)
         for slot, writes in finished.items():
-            if (id(slot.owner), slot.local) not in self._released:
+            if (id(slot.owner), slot.local) not in self.released:
                 check_writes(slot, writes)
         lines = {
-            slot.name: _line(slot, writes)
+            slot.name: line_of(slot, writes)
             for slot, writes in finished.items()
             if writes or not slot.is_buffer
         }
@@ -242,24 +193,6 @@ def _wish(rule: Rule, path: str) -> Wish | None:
     if not isinstance(declared, PretrainedDeclaration) or not declared.declares():
         return None
     return Wish(rule, declared, join(path, (declared.to or "").rstrip(".")))
-
-
-def _line(slot: Slot, writes: list[Write]) -> Line:
-    tensor = slot.tensor
-    return Line(
-        name=slot.name,
-        path=slot.path,
-        shape=() if is_lazy(tensor) else shape_of(tensor),
-        dtype=_name(tensor.dtype),
-        aliases=tuple(alias.name for alias in slot.aliases),
-        writes=tuple(writes),
-        persistent=slot.persistent,
-    )
-
-
-@cache
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _zero_row(slot: Slot) -> int | None:
