@@ -333,7 +333,7 @@ def test_mistakes_are_told_in_one_line(here):
 @pytest.mark.parametrize("out", ["x", "x.safetensors"])
 def test_a_lazy_module_is_an_error_before_anything_is_written(here, out):
     Path("lazy.py").write_text("from torch import nn\ndef build(): return nn.LazyLinear(3)\n")
-    Path("empty.json").write_text('[]')
+    Path("empty.json").write_text("[]")
     done = run("init", "lazy.py:build", "empty.json", "--out", out)
     assert done.exit_code == 2
     assert "weight, bias: no shape yet" in done.stderr

@@ -150,4 +150,5 @@ def _check_declarations(module: nn.Module, where: str) -> None:
     with located(f"below {where}.init_weights"):
         for name, below in tree.modules.items():
             if isinstance(below, Declaring) and below.init_cfg:
-                parse(below.init_cfg, f"init_cfg of {join(type(module).__name__, tree.paths[name])}")
+                place = join(type(module).__name__, tree.paths[name])
+                parse(below.init_cfg, f"init_cfg of {place}")
