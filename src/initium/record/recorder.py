@@ -74,8 +74,7 @@ class Recorder(Storages):
     def _next_key(self) -> int:
         if self.program is not None:
             return key_from(None, "cpu")  # as without a recorder
-        self.draws += 1
-        return self.key(f"draw {self.draws}")
+        return self.numbering.next_key()
 
     def note_call(
         self, tensor: Tensor, make: Callable[[], Initializer], run: Callable[[Tensor], Any]

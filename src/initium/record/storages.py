@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from initium.record.geometry import is_plain
+from initium.record.numbering import Numbering
 from initium.record.program import Program
 from initium.record.random import OwnRandomness
 from initium.record.records import Record
 from initium.record.source import source
-from initium.streams import Generators, Seed, keys_of
-from initium.writes import CONSTRUCTOR, Capture, Draw, Fill, Write, surviving
+from initium.streams import Generators, Seed
+from initium.writes import CONSTRUCTOR, Capture, Write, surviving
 from initium.writing import Target, Writer
 
 # Writes to one tensor that are noted one by one; what fills it row by row is better run.
@@ -64,8 +65,7 @@ class Storages:
         self.records: dict[int, Record] = {}
         self.by, self.info = CONSTRUCTOR, ""
         self.paused = False
-        self.key = keys_of(seed)
-        self.draws = 0
+        self.numbering = Numbering(seed)
         self.parent: Storages | None = None
         self.lost: list[tuple[Any, str]] = []
 
@@ -132,18 +132,9 @@ class Storages:
     def put(self, path: str, tensor: Tensor, writes: list[Write]) -> None:
         """Write to memory now, to the tensor that the model has at `path`."""
         for write in writes:
-            self._name(write)
-        Writer(self.generators).write([Target(path, tensor, writes, partial(self._key, path))])
-
-    def _name(self, write: Write) -> None:
-        stream = write.stream if isinstance(write, Fill) else None
-        if isinstance(stream, Draw) and stream.name is None:
-            self.draws += 1
-            stream.name, stream.seed = f"draw {self.draws}", self.seed
-
-    def _key(self, path: str, fill: Fill) -> int:
-        stream = fill.stream.name if isinstance(fill.stream, Draw) else fill.stream
-        return stream if isinstance(stream, int) else self.key(stream or path)
+            self.numbering.name(write)
+        key = partial(self.numbering.key, path)
+        Writer(self.generators).write([Target(path, tensor, writes, key)])
 
     def settle_for_others(self, tensor: Tensor) -> None:
         """Run the notes on a storage that others will write to or read unseen."""
