@@ -384,6 +384,32 @@ def test_a_model_comes_from_meta_as_it_was():
     assert sorted(model.state_dict()) == sorted(wanted.state_dict())
 
 
+class Folded(nn.Module):
+    """There is more of its tensors than of their memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("rows", torch.randn(3, 1).expand(3, 4))
+        self.one = nn.Parameter(torch.zeros(1).expand(4))
+        self.register_buffer("windows", torch.randn(10).unfold(0, 4, 1))
+        self.line = nn.Linear(2, 2)
+        self.register_buffer("wide", torch.randn(3).expand(1, 3))  # is its memory
+
+
+def test_what_expand_makes_is_built_but_not_on_meta():
+    model = build(Folded, seed=0)
+    assert model.rows.stride() == (1, 0) and len(model.rows.unique()) == 3
+    assert model.windows[0, 1:].equal(model.windows[1, :-1])
+    message = r"3 tensors have several elements .* register a clone\(\).*: one, rows, windows"
+    with pytest.warns(InitWarning, match=message):
+        meta = build(Folded, seed=0, device="meta")
+    with pytest.raises(InitError, match=r"one: several elements .* share their memory"):
+        materialize(meta)
+    assert all(t.is_meta for t in state(meta).values())  # whole, or not at all
+    with pytest.raises(InitError, match=message):
+        build(Folded, seed=0, device="meta", strict=True)
+
+
 def test_materialize_with_another_seed_or_plan(tmp_path):
     def make():
         return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
