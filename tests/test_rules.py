@@ -3,7 +3,9 @@
 import copy
 import math
 from collections import OrderedDict
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -444,6 +446,69 @@ def test_mistakes_name_the_rule_and_change_nothing(cfg, error, message):
     if isinstance(cfg, dict):
         assert str(raised.value).startswith("init_cfg of Sequential, rule 2")
     assert unchanged(model, before) and rules == given
+
+
+@pytest.mark.parametrize(
+    "kind", [np.float32, np.float64, np.int64, np.array, torch.tensor, Fraction]
+)
+def test_numbers_of_other_libraries_are_taken_as_pythons_own(kind, tmp_path):
+    numbers = dict(Constant=["val"], Xavier=["gain"], Normal=["mean", "std"], Kaiming=["a"])
+    numbers |= dict(TruncNormal=["mean", "std", "a", "b"], Uniform=["a", "b"])
+    numbers |= dict(VarianceScaling=["scale", "exponent"])
+    for name, arguments in numbers.items():
+        given = {argument: kind(1) for argument in arguments}
+        rule = dict(type=name, layer="Linear", bias=kind(2), **given)
+        plan = initium.plan(nn.Linear(3, 3), rule, seed=0)
+        assert plan["bias"].write.initializer.val == 2
+        same = initium.plan(nn.Linear(3, 3), {**rule, **dict.fromkeys(given, 1), "bias": 2}, seed=0)
+        assert str(plan["weight"].write).replace(".0", "") == str(same["weight"].write)
+        plan.save(tmp_path / "p.json")
+        assert initium.Plan.load(tmp_path / "p.json") == plan
+        init = initium.WEIGHT_INITIALIZERS.build(rule)
+        assert all(type(getattr(init, argument)) in (int, float) for argument in arguments)
+
+
+def test_a_probability_of_numpy():
+    model = nn.Linear(2, 2)
+    initialize(model, dict(type="Normal", layer="Linear", bias_prob=np.float32(0.25)))
+    assert torch.sigmoid(model.bias).tolist() == pytest.approx([0.25, 0.25])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["1", True, np.bool_(1), torch.tensor(True), np.ones(1), torch.ones(2), 1j, torch.ones((), device="meta")],
+)  # fmt: skip
+@pytest.mark.parametrize("argument", ["std", "bias"])
+def test_what_is_no_number(bad, argument):
+    with pytest.raises(TypeError, match=f"{argument} must be a number, but got "):
+        initium.NormalInit(**{argument: bad})
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "value"),
+    [
+        ("Constant", "val", 10**400),
+        ("Normal", "std", 10**400),
+        ("Xavier", "gain", 1e200),
+        ("Kaiming", "a", -1e200),
+        ("VarianceScaling", "exponent", 2**70),
+    ],
+)
+def test_numbers_beyond_what_a_formula_can_hold(name, argument, value):
+    with pytest.raises(ValueError, match=f"{argument} must (be|lie)"):
+        initialize(nn.Linear(2, 2), dict(type=name, layer="Linear", **{argument: value}))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "val"), [(torch.int64, 2**70), (torch.int8, 300), (torch.float16, 1e10)]
+)
+def test_a_constant_that_a_tensor_cannot_hold_is_an_error_before_anything_is_written(dtype, val):
+    model = nn.Linear(2, 2)
+    model.last = nn.Parameter(torch.zeros(2, dtype=dtype), requires_grad=False)
+    before = snapshot(model)
+    with pytest.raises(InitError, match=f"last: a tensor of {dtype} cannot hold {val!r}"):
+        initialize(model, [constant(layer="Linear"), dict(type="Constant", val=val, name="last")])
+    assert unchanged(model, before)
 
 
 def test_direct_construction_lists_known_arguments():

@@ -41,7 +41,7 @@ class ConstantInit(BaseInit):
     def __init__(self, val: float, **common: Unpack[Common]) -> None:
         super().__init__(**common)
         self.initializer = Constant(val)
-        self.val = val
+        self.val = self.initializer.val
 
 
 @WEIGHT_INITIALIZERS.register_module(name="Normal")
@@ -59,7 +59,7 @@ class NormalInit(BaseInit):
     def __init__(self, mean: float = 0, std: AtLeast0 = 1, **common: Unpack[Common]) -> None:
         super().__init__(**common)
         self.initializer = Normal(mean, std)
-        self.mean, self.std = mean, std
+        self.mean, self.std = self.initializer.mean, self.initializer.std
 
 
 @WEIGHT_INITIALIZERS.register_module(name="TruncNormal")
@@ -87,8 +87,9 @@ class TruncNormalInit(BaseInit):
         **common: Unpack[Common],
     ) -> None:
         super().__init__(**common)
-        self.initializer: TruncNormal = TruncNormal(mean, std, a, b, units)
-        self.mean, self.std, self.a, self.b, self.units = mean, std, a, b, units
+        drawn = self.initializer = TruncNormal(mean, std, a, b, units)
+        self.mean, self.std, self.a, self.b = drawn.mean, drawn.std, drawn.a, drawn.b
+        self.units = units
 
     def _shown(self) -> dict[str, object]:
         shown: dict[str, object] = {"a": self.a, "b": self.b, "mean": self.mean, "std": self.std}
@@ -110,7 +111,7 @@ class UniformInit(BaseInit):
     def __init__(self, a: float = 0, b: float = 1, **common: Unpack[Common]) -> None:
         super().__init__(**common)
         self.initializer = Uniform(a, b)
-        self.a, self.b = a, b
+        self.a, self.b = self.initializer.a, self.initializer.b
 
 
 @WEIGHT_INITIALIZERS.register_module(name="Keep")

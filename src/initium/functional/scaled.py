@@ -32,7 +32,7 @@ class XavierInit(BaseInit):
     ) -> None:
         super().__init__(**common)
         self.initializer = Xavier(gain, distribution)
-        self.gain, self.distribution = gain, distribution
+        self.gain, self.distribution = self.initializer.gain, distribution
 
 
 @WEIGHT_INITIALIZERS.register_module(name="Kaiming")
@@ -59,7 +59,7 @@ class KaimingInit(BaseInit):
     ) -> None:
         super().__init__(**common)
         self.initializer = Kaiming(a, mode, nonlinearity, distribution)
-        self.a, self.mode = a, mode
+        self.a, self.mode = self.initializer.a, mode
         self.nonlinearity, self.distribution = nonlinearity, distribution
 
     def _shown(self) -> dict[str, object]:
@@ -114,5 +114,5 @@ class VarianceScalingInit(BaseInit):
     ) -> None:
         super().__init__(**common)
         self.initializer = VarianceScaling(scale, mode, distribution, exponent)
-        self.scale, self.mode = scale, mode
-        self.distribution, self.exponent = distribution, exponent
+        self.scale, self.mode = self.initializer.scale, mode
+        self.distribution, self.exponent = distribution, self.initializer.exponent

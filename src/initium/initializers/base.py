@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -10,10 +9,10 @@ from typing import Any, ClassVar
 from initium.errors import (
     InitAssertionError,
     InitKeyError,
-    InitRangeError,
-    InitTypeError,
     did_you_mean,
 )
+from initium.initializers.numbers import number as number
+from initium.initializers.numbers import plain
 from initium.streams import Distribution, Whole
 
 Shape = Sequence[int]
@@ -26,8 +25,9 @@ INITIALIZERS: dict[str, type[Initializer]] = {}
 class Initializer:
     """How the values of one tensor are drawn: a frozen, validated, printable value.
 
-    A subclass is a frozen dataclass whose fields are its arguments. It says which elementary
-    distribution its formula gives for a shape; `initium.apply` draws.
+    A subclass is a frozen dataclass whose fields are its arguments, of which this makes Python's own
+    numbers. It says which elementary distribution its formula gives for a shape; `initium.apply`
+    draws.
 
     Attributes:
         formula: the formula, for `Plan.explain` and the documentation.
@@ -42,6 +42,13 @@ class Initializer:
     def __init_subclass__(cls) -> None:
         # a saved plan names its initializers: this is how they are found again
         INITIALIZERS[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            given = getattr(self, each.name)
+            value = plain(given)
+            if value is not given:
+                object.__setattr__(self, each.name, value)
 
     def draws(self, shape: Shape) -> Drawn:
         """What a tensor of this (global) shape gets.
@@ -85,15 +92,6 @@ def initializer_from_dict(data: dict[str, Any]) -> Initializer:
             f"There are: {', '.join(sorted(INITIALIZERS))}"
         )
     return INITIALIZERS[kind](**arguments)
-
-
-def number(name: str, value: object, least: float = -math.inf, infinite: bool = False) -> None:
-    """Raise unless `value` is a finite number (a bool is none) that is at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InitTypeError(f"{name} must be a number, but got {value!r}")
-    if not ((infinite and math.isinf(value)) or math.isfinite(value)) or value < least:
-        allowed = "finite" if least == -math.inf else f"finite and at least {least:g}"
-        raise InitRangeError(f"{name} must be {allowed}, but got {value!r}")
 
 
 def one_of(name: str, value: object, *allowed: str) -> None:

@@ -37,8 +37,17 @@ def _hashable(initializer: Initializer) -> bool:
 
 def _check(initializer: Initializer, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     drawn = initializer.draws(shape)
-    if drawn is not None and not isinstance(drawn, (int, float)):
+    if isinstance(drawn, (int, float)):
+        _check_constant(drawn, dtype)
+    elif drawn is not None:
         streams.check_dtype(dtype, drawn)
+
+
+def _check_constant(value: float, dtype: torch.dtype) -> None:
+    try:  # of one element, torch would make an infinite value
+        torch.empty(2, dtype=dtype, device="cpu").fill_(value)
+    except (RuntimeError, OverflowError) as error:
+        raise InitRangeError(f"a tensor of {dtype} cannot hold {value!r}: {error}") from error
 
 
 # networks have many tensors of few shapes

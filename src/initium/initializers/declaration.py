@@ -10,6 +10,7 @@ from typing import Any
 
 from initium.errors import InitError, InitTypeError
 from initium.initializers.base import Initializer
+from initium.initializers.numbers import is_number, plain
 from initium.registry import unknown_argument
 
 Layers = str | type | list[str | type] | None
@@ -46,7 +47,8 @@ class Declaration:
     ) -> None:
         for argument in unknown:
             raise unknown_argument(type(self), argument)
-        if isinstance(bias, bool) or not isinstance(bias, (int, float)):
+        bias = plain(bias)
+        if not is_number(bias):
             raise InitTypeError(f"bias must be a number, but got {bias!r}")
         if bias_prob is not None:
             bias = bias_from_prob(bias_prob)
@@ -69,6 +71,7 @@ def bias_from_prob(prior_prob: float) -> float:
     >>> round(bias_from_prob(0.01), 4)
     -4.5951
     """
+    prior_prob = plain(prior_prob)
     if not isinstance(prior_prob, float):
         raise InitTypeError(f"bias_prob must be a float between 0 and 1, but got {prior_prob!r}")
     if not 0 < prior_prob < 1:

@@ -8,6 +8,7 @@ from typing import Any
 
 from initium.checkpoint import CHECKPOINT_ADAPTERS, Adapter, Recipe, build_converters
 from initium.errors import InitError, InitTypeError
+from initium.initializers.numbers import is_number, plain
 from initium.selectors import compile_pattern
 
 
@@ -99,7 +100,8 @@ def _patterns(what: str, value: Any) -> tuple[Any, ...]:
 def _fraction(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    value = plain(value)
+    if not is_number(value):
         raise InitTypeError(f"min_coverage must be a number, but got {value!r}")
     if not 0 <= value <= 1:
         raise InitError(f"min_coverage must lie between 0 and 1, but got {value!r}")

@@ -8,6 +8,7 @@ from typing import ClassVar
 from initium import streams
 from initium.errors import InitError, InitRangeError, InitTypeError
 from initium.initializers.base import Initializer, Shape, number, one_of
+from initium.initializers.numbers import is_finite
 
 # beyond six standard deviations on both sides one value in 5e8 would be cut off
 WIDE = 6
@@ -26,8 +27,11 @@ class Constant(Initializer):
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.val, (int, float)):
             raise InitTypeError(f"val must be a number, but got {self.val!r}")
+        if isinstance(self.val, int) and not is_finite(self.val):
+            raise InitRangeError(f"val must be within the range of a float, but got {self.val!r}")
 
     def draws(self, shape: Shape) -> float:
         """The constant, whatever the shape."""
@@ -62,6 +66,7 @@ class Normal(Initializer):
     formula: ClassVar[str] = "w ~ N(mean, std²)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         number("mean", self.mean)
         number("std", self.std, least=0)
 
@@ -83,6 +88,7 @@ class Uniform(Initializer):
     formula: ClassVar[str] = "w ~ U[a, b)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _interval(self.a, self.b)
 
     def draws(self, shape: Shape) -> streams.Uniform:
@@ -114,6 +120,7 @@ class TruncNormal(Initializer):
     formula: ClassVar[str] = "w ~ N(mean, std²) given a <= w <= b"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         number("mean", self.mean)
         number("std", self.std, least=0)
         _interval(self.a, self.b, infinite=True)

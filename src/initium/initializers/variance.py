@@ -25,6 +25,8 @@ Nonlinearity = Annotated[str, Allowed(enum=list(NONLINEARITIES))]
 Shaped = Annotated[str, Allowed(enum=["normal", "uniform"])]
 Mode = Annotated[str, Allowed(enum=["fan_in", "fan_out"])]
 AnyMode = Annotated[str, Allowed(enum=["fan_in", "fan_out", "fan_avg"])]
+# a float holds the square of the one, and this power of any fan
+_MOST_SQUARED, _MOST_EXPONENT = 1e150, 16
 
 
 def fans(shape: Shape) -> tuple[int, int]:
@@ -84,10 +86,11 @@ class VarianceScaling(Initializer):
     reference: ClassVar[str] = "the schemes of Glorot, He and LeCun (Efficient BackProp, 1998)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         number("scale", self.scale, least=0)
         one_of("mode", self.mode, "fan_in", "fan_out", "fan_avg")
         one_of("distribution", self.distribution, "normal", "uniform")
-        number("exponent", self.exponent)
+        number("exponent", self.exponent, most=_MOST_EXPONENT)
 
     def draws(self, shape: Shape) -> streams.Distribution:
         """The core itself."""
@@ -115,7 +118,8 @@ class Xavier(Initializer):
     )
 
     def __post_init__(self) -> None:
-        number("gain", self.gain)
+        super().__post_init__()
+        number("gain", self.gain, most=_MOST_SQUARED)
         one_of("distribution", self.distribution, "normal", "uniform")
 
     def draws(self, shape: Shape) -> streams.Distribution:
@@ -145,7 +149,8 @@ class Kaiming(Initializer):
     reference: ClassVar[str] = "He et al., Delving deep into rectifiers, ICCV 2015"
 
     def __post_init__(self) -> None:
-        number("a", self.a)
+        super().__post_init__()
+        number("a", self.a, most=_MOST_SQUARED)
         one_of("mode", self.mode, "fan_in", "fan_out")
         one_of("nonlinearity", self.nonlinearity, *NONLINEARITIES)
         one_of("distribution", self.distribution, "normal", "uniform")
@@ -175,6 +180,7 @@ class Caffe2Xavier(Initializer):
     reference: ClassVar[str] = "XavierFill of Caffe2's filler operators"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of("distribution", self.distribution, "normal", "uniform")
 
     def draws(self, shape: Shape) -> streams.Distribution:
