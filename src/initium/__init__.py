@@ -11,6 +11,9 @@ from initium.checkpoint import CHECKPOINT_CONVERTERS as CHECKPOINT_CONVERTERS
 from initium.checkpoint import CHECKPOINT_SOURCES as CHECKPOINT_SOURCES
 from initium.checkpoint import convert_checkpoint as convert_checkpoint
 from initium.checkpoint import inspect_checkpoint as inspect_checkpoint
+from initium.containers import ModuleDict as ModuleDict
+from initium.containers import ModuleList as ModuleList
+from initium.containers import Sequential as Sequential
 from initium.errors import InitError as InitError
 from initium.errors import InitWarning as InitWarning
 from initium.files import read_config as read_config
@@ -38,9 +41,6 @@ from initium.functional import update_init_info as update_init_info
 from initium.functional import xavier_init as xavier_init
 from initium.materializing import materialize as materialize
 from initium.modules import BaseModule as BaseModule
-from initium.modules import ModuleDict as ModuleDict
-from initium.modules import ModuleList as ModuleList
-from initium.modules import Sequential as Sequential
 from initium.planning import Plan as Plan
 from initium.planning import plan as plan
 from initium.planning import plan_of as plan_of
