@@ -42,6 +42,8 @@ class Recipe:
     mmap: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.checkpoint, str):
+            raise InitTypeError(f"checkpoint must be a str, but got {self.checkpoint!r}")
         for name in ("key", "prefix", "sha256"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):

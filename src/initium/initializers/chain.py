@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from initium.errors import InitError
+from initium.errors import InitError, InitTypeError
 from initium.initializers.base import Drawn, Initializer, Shape, initializer_from_dict
 from initium.initializers.simple import Constant, Normal, TruncNormal, Uniform
 
@@ -43,6 +43,8 @@ class Chain(Initializer):
     def __post_init__(self) -> None:
         if isinstance(self.base, dict):  # from a plan's file
             object.__setattr__(self, "base", initializer_from_dict(self.base))
+        if not isinstance(self.base, Initializer):
+            raise InitTypeError(f"base must be an initializer, but got {self.base!r}")
         steps = tuple((name, tuple(arguments)) for name, arguments in self.steps)
         object.__setattr__(self, "steps", steps)
         for name, _ in steps:

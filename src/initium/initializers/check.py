@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from initium import streams
-from initium.errors import InitRangeError
+from initium.errors import InitError, InitRangeError
 from initium.initializers.base import Initializer
+from initium.initializers.chain import Chain
 from initium.initializers.simple import Keep
 from initium.shard import check_held, shape_of
 from initium.tree import is_lazy
@@ -41,6 +42,15 @@ def _check(initializer: Initializer, shape: tuple[int, ...], dtype: torch.dtype)
         _check_constant(drawn, dtype)
     elif drawn is not None:
         streams.check_dtype(dtype, drawn)
+    if isinstance(initializer, Chain):
+        _check_chain(initializer, dtype)
+
+
+def _check_chain(chain: Chain, dtype: torch.dtype) -> None:
+    try:
+        chain.finish(torch.zeros(1, dtype=dtype, device="cpu"))
+    except (RuntimeError, TypeError, ValueError, IndexError, OverflowError) as error:
+        raise InitError(f"{chain} cannot be computed in {dtype}: {error}") from error
 
 
 def _check_constant(value: float, dtype: torch.dtype) -> None:

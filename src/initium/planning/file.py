@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
@@ -14,10 +15,10 @@ from torch import Tensor
 from initium.checkpoint import CHECKPOINT_ADAPTERS, Adapter, Recipe
 from initium.checkpoint.loading import Loading
 from initium.digest import digest_of
-from initium.errors import InitError, InitFileNotFoundError
+from initium.errors import InitError, InitFileNotFoundError, located
 from initium.initializers import initializer_from_dict
 from initium.lines import Finding, Line
-from initium.streams import Seed
+from initium.streams import Seed, check_rng
 from initium.writes import Capture, Fill, Load, Where, Write
 
 VERSION = 4
@@ -55,9 +56,9 @@ def load(path: Path) -> dict[str, Any]:
         raise InitFileNotFoundError(f"there is no plan file {path}")
     try:
         plan = from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise InitError(f"{path} is no plan, {_MADE_BY}: {error}") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (TypeError, ValueError) as error:  # of initializers and adapters, users' own among them
         raise InitError(f"{path} is no plan of version {VERSION}, {_MADE_BY}: {error}") from error
     return {**plan, "lines": _with_values(plan["lines"], _beside(path))}
 
@@ -92,26 +93,46 @@ def from_dict(data: dict[str, Any]) -> dict[str, Any]:
         raise InitError("it does not say which version it is")
     if data["initium_plan"] != VERSION:
         raise InitError(f"it is of version {data['initium_plan']!r}")
-    lines = [
-        Line(
-            name=line["name"],
-            path=line["path"],
-            shape=tuple(line["shape"]),
-            dtype=line["dtype"],
-            aliases=tuple(line["aliases"]),
-            writes=tuple(map(_write_from_dict, line["writes"])),
-            persistent=line.get("persistent", True),
-        )
-        for line in data["lines"]
-    ]
+    from initium.planning.written import check_written  # pydantic is for files only
+
+    check_written(data)
+    seed = _seed_from_data(data["seed"])
+    check_rng(data["rng"], seed)
+    lines = list(map(_line_from_dict, data["lines"]))
+    _check_apart(lines)
     return {
         "model": data["model"],
         "lines": {line.name: line for line in lines},
         "loadings": tuple(map(Loading.from_dict, data["loadings"])),
         "findings": tuple(Finding(**finding) for finding in data["findings"]),
-        "seed": _seed_from_data(data["seed"]),
+        "seed": seed,
         "rng": data["rng"],
     }
+
+
+def _line_from_dict(data: dict[str, Any]) -> Line:
+    from initium.planning.written import check_part
+
+    shape = tuple(data["shape"])
+    with located(data["name"]):
+        for write in data["writes"]:
+            check_part(write.get("where") or [], shape)
+        return Line(
+            name=data["name"],
+            path=data["path"],
+            shape=shape,
+            dtype=data["dtype"],
+            aliases=tuple(data["aliases"]),
+            writes=tuple(map(_write_from_dict, data["writes"])),
+            persistent=data.get("persistent", True),
+        )
+
+
+def _check_apart(lines: list[Line]) -> None:
+    times = Counter(name for line in lines for name in {line.name, *line.aliases})
+    for name, n in times.items():
+        if n > 1:
+            raise InitError(f"{n} lines are of the tensor {name}")
 
 
 def _write_to_dict(write: Write) -> dict[str, Any]:
@@ -187,7 +208,11 @@ def _line_with_values(line: Line, file: Any, beside: Path) -> Line:
     if not captures:
         return line
     values = file.get_tensor(line.name) if line.name in file.keys() else None  # noqa: SIM118 (no dict)
-    if values is None or digest_of(values) != captures[0].digest:
+    if (
+        values is None
+        or tuple(values.shape) != line.shape
+        or digest_of(values) != captures[0].digest
+    ):
         raise InitError(f"{beside} does not hold the values of {line.name} that the plan speaks of")
     writes = (replace(w, values=values) if w is captures[0] else w for w in line.writes)
     return replace(line, writes=tuple(writes))
