@@ -229,6 +229,48 @@ def test_truncated_values_never_leave_the_bounds(dtype, mean, std, cut, key):
     assert a <= x.min() and x.max() <= b
 
 
+# numbers of every size that float64 has
+signs = st.sampled_from([-1.0, 1.0])
+sizes = st.floats(-300, 308).map(lambda exponent: 10.0**exponent)
+anything = numbers | st.builds(lambda sign, size: sign * size, signs, sizes)
+cuts = st.lists(anything, min_size=2, max_size=2, unique=True).map(sorted)
+
+
+@exact
+@settings(sampled, max_examples=300)
+@given(anything, stds | sizes, cuts, keys)
+def test_numbers_of_any_size_give_finite_values_within_the_bounds(dtype, mean, std, cut, key):
+    a, b = cut
+    x = drawn_or_skipped(TruncNormal(mean, std, a, b), dtype, key, 100)
+    assert np.all(np.isfinite(x))
+    assert a <= x.min() and x.max() <= b
+
+
+@exact
+@pytest.mark.parametrize("mean", [1e9, 1e15, 1e16, 1e17, 1e50, 1e200, 1e300])
+@pytest.mark.parametrize("std", [1e-300, 1.0])
+def test_a_mean_far_outside_gives_the_bound_that_is_nearest(dtype, mean, std):
+    for sign in (1, -1):
+        x = draw(TruncNormal(sign * mean, std, -2.0, 2.0), dtype, 1000)
+        assert np.abs(x - sign * 2).max() <= 37 * std**2 / mean + 1e-15  # -log(2⁻⁵³) is 36.7
+
+
+@exact
+@pytest.mark.parametrize(
+    ("distribution", "edge", "scale", "width"),
+    [
+        (TruncNormal(1e17, 1e9, -INF, 2.0), 2.0, -10.0, INF),
+        (TruncNormal(1e17, 1e9, -8.0, 2.0), 2.0, -10.0, 1.0),
+        (TruncNormal(-1e17, 1e9, -5.0, INF), -5.0, 10.0, INF),
+        (TruncNormal(-1e300, 1e150, 0.25, 1.75), 0.25, 1.0, 1.5),
+    ],
+    ids=str,
+)
+def test_so_far_out_the_tail_is_an_exponential(distribution, edge, scale, width, dtype):
+    x = (draw(distribution, dtype) - edge) / scale
+    assert fits(stats.kstest(x, stats.expon.cdf if width == INF else stats.truncexpon(width).cdf))
+
+
 @every
 @sampled
 @given(bounds, keys)

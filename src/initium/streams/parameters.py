@@ -16,6 +16,8 @@ from initium.streams.dtypes import bounds_in
 _LEAST_SINGLE, _LEAST_DOUBLE = 1.4e-11, 1e-307
 # Bounds so close together, against the mean, would leave few values to float32's mean + std·z.
 _COARSE = 2.0**-12
+# So many sigmas from the mean, rounding mean + std·z is as coarse as what lies there is wide.
+_FAR, _NEARER = 2.0**26, 2.0**12
 # No normal value lies so many sigmas out (6.8 is the most in float32, 8.6 in float64), so bounds
 # beyond cut nothing off.
 _NEVER = 10
@@ -83,8 +85,11 @@ def _truncated(wanted: TruncNormal, dtype: torch.dtype, wide: bool) -> Parameter
         return parameters(Normal(wanted.mean, wanted.std), dtype)
     common = (wanted.mean, wanted.std, low, high)
     start, end = ((edge - wanted.mean) / wanted.std for edge in (wanted.a, wanted.b))
+    if start >= _FAR or end <= -_FAR:
+        return Parameters(Kind.TAIL, True, wide, _far(wanted, low, high))
     p_low, q_high, mass, offset = _probabilities(wanted)
     double = wide or wanted.b - wanted.a < _COARSE * abs(wanted.mean)
+    double = double or not _is_single(wanted.mean, wanted.std, mass)
     if not double and start >= -2 and end <= 2:
         return Parameters(Kind.CENTRAL, False, False, (*common, mass, offset))
     side = min(p_low, q_high)
@@ -97,13 +102,21 @@ def _truncated(wanted: TruncNormal, dtype: torch.dtype, wide: bool) -> Parameter
     return Parameters(Kind.TAIL, True, wide, (*common, start, *_beyond(start, end)))
 
 
+def _is_single(mean: float, std: float, mass: float) -> bool:
+    """Whether float32 has numbers of this size, with all their digits."""
+    single = torch.finfo(torch.float32)
+    return abs(mean) <= single.max and std <= single.max and min(std, mass) >= single.tiny
+
+
 def _probabilities(wanted: TruncNormal) -> tuple[float, float, float, float]:
     """To the last bit, so that no platform's libm has a say."""
     import mpmath
 
     with mpmath.workdps(60):
+        # beyond, there is nothing that float64 could tell from 0
         z_low, z_high = (
-            (mpmath.mpf(edge) - wanted.mean) / wanted.std for edge in (wanted.a, wanted.b)
+            min(max((mpmath.mpf(edge) - wanted.mean) / wanted.std, -_FAR), _FAR)
+            for edge in (wanted.a, wanted.b)
         )
         p_low, q_high = mpmath.ncdf(z_low), mpmath.ncdf(-z_high)
         # in the tail where both are small, 1 - p - q would lose everything
@@ -116,5 +129,18 @@ def _beyond(start: float, end: float) -> tuple[float, float]:
     import mpmath
 
     with mpmath.workdps(60):
-        rest = mpmath.ncdf(-mpmath.mpf(end)) / mpmath.ncdf(-mpmath.mpf(start))
+        rest = mpmath.ncdf(-mpmath.mpf(min(end, 2 * _FAR))) / mpmath.ncdf(-mpmath.mpf(start))
         return float(rest), float(1 - rest)
+
+
+def _far(wanted: TruncNormal, low: float, high: float) -> tuple[float, ...]:
+    """The tail as it is seen from nearer: so far out it is an exponential, from anywhere."""
+    import mpmath
+
+    sign, edge = (1, wanted.a) if wanted.mean < wanted.a else (-1, wanted.b)
+    with mpmath.workdps(60):
+        scale = mpmath.mpf(wanted.std) ** 2 / abs(mpmath.mpf(edge) - wanted.mean)
+        rest = mpmath.exp((mpmath.mpf(wanted.a) - wanted.b) / scale)
+        mean = float(edge - sign * scale * _NEARER**2)
+    std = (edge - mean) / _NEARER  # so that mean + std·z meets the edge
+    return mean, std, low, high, _NEARER, float(rest), float(1 - rest)
