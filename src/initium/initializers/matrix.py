@@ -14,6 +14,7 @@ from initium import streams
 from initium.errors import InitError, InitRangeError
 from initium.initializers.base import Initializer, Shape, number
 from initium.streams import Job, Whole, key_of
+from initium.streams.orthonormal import orthonormal
 
 _COLUMNS_AT_ONCE = 1 << 20  # elements
 
@@ -23,10 +24,12 @@ class Orthogonal(Initializer):
     """A matrix with orthonormal columns, or rows where it is wide, times a gain.
 
     A tensor of more dimensions is the matrix (first dimension, all others). Uniform among such
-    matrices: the QR decomposition of a normal one, signs fixed (Mezzadri, How to generate random
-    matrices from the classical compact groups, Notices of the AMS 54, 2007). Computed in float32,
-    in float64 for float64 tensors. The decomposition is LAPACK's, on one thread, since its last
-    bits depend on their number; another build of it, or another processor, may differ in them, too.
+    matrices: the QR decomposition of a normal one, R's diagonal positive (Mezzadri, How to generate
+    random matrices from the classical compact groups, Notices of the AMS 54, 2007). Computed in
+    float64 and rounded, on all cores, each bit independent of their number and kind.
+
+    Memory: beside the tensor the whole matrix, in float32 (for float64 tensors in float64), and
+    4 bytes for each element of a square of its shorter side.
 
     Args:
         gain: a factor on the matrix.
@@ -55,13 +58,18 @@ class Orthogonal(Initializer):
         cols = n // rows if rows else 0
 
         def values(key: int, dtype: torch.dtype) -> Tensor:
-            normal = torch.empty(rows, cols, dtype=dtype, device="cpu")
-            streams.fill([Job(normal, key, streams.Normal(0, 1))])
-            with streams.one_thread():
-                q, r = torch.linalg.qr(normal if rows >= cols else normal.T)
-            q *= torch.where(r.diagonal() < 0, -self.gain, self.gain)
-            matrix: Tensor = (q if rows >= cols else q.T).reshape(tuple(shape))
-            return matrix
+            def draw() -> Tensor:
+                tall = torch.empty(max(rows, cols), min(rows, cols), dtype=dtype, device="cpu")
+                streams.fill([Job(upright(tall), key, streams.Normal(0, 1))])
+                return tall
+
+            tall = orthonormal(draw)
+            if self.gain != 1:  # torch's own threads, even for nothing, may keep ours waiting
+                tall *= self.gain
+            return upright(tall).reshape(tuple(shape))
+
+        def upright(tall: Tensor) -> Tensor:
+            return tall if rows >= cols else tall.T
 
         def by_torch(tensor: Tensor, generator: torch.Generator | None) -> None:
             torch.nn.init.orthogonal_(tensor, self.gain, generator=generator)

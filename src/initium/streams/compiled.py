@@ -1,8 +1,8 @@
 """The compiled kernels: made by Numba once per machine, loaded from the disk ever after.
 
 Numba's own cache needs Numba to be imported, and its registries filled, in each process: close to a
-second. A kernel is plain machine code that calls nothing but sqrt, so its object file is enough:
-llvmlite loads it in a few hundredths of a second.
+second. A kernel is plain machine code that calls nothing but sqrt (and fma, on processors that have
+none), so its object file is enough: llvmlite loads it in a few hundredths of a second.
 """
 
 from __future__ import annotations
@@ -29,6 +29,14 @@ _KERNELS = {
     "draw": ("draw", ctypes.CFUNCTYPE(None, _U64, _I64, _U64, _U64, _I64)),
     # from, to, how many bytes, two masks, whether they are of 64 bits
     "copy": ("copying", ctypes.CFUNCTYPE(_I64, _U64, _U64, _I64, _U64, _U64, _I64)),
+    # address of a matrix, whether it is float64, its shape, row, first column and end of columns of
+    # tiles, addresses of the Gram matrix's tiles, of their distances, of scratch memory
+    "gram": ("orthonormal", ctypes.CFUNCTYPE(None, _U64, *[_I64] * 6, _U64, _U64, _U64)),
+    # address of the Gram matrix's tiles, its rows, row and column of a tile
+    "eliminate": ("orthonormal", ctypes.CFUNCTYPE(_I64, _U64, _I64, _I64, _I64)),
+    # address of a matrix, whether it is float64, its columns, first tile, first row, number of rows,
+    # addresses of the factor's tiles, of scratch memory
+    "solve": ("orthonormal", ctypes.CFUNCTYPE(None, _U64, *[_I64] * 5, _U64, _U64)),
 }
 _SOURCES = ("kernels/*.py", "coefficients.py", "layout.py", "parameters.py", "compiled.py")
 _ALIVE: list[Any] = []  # the engines that own the machine code
@@ -36,7 +44,7 @@ _lock = Lock()
 
 
 def kernel(name: str) -> Kernel:
-    """A kernel (`draw`, `copy`) as a function of integers; it runs without the GIL."""
+    """A kernel (`draw`, `copy`, …) as a function of integers; it runs without the GIL."""
     with _lock:
         return _loaded(name)
 

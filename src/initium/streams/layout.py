@@ -12,3 +12,6 @@ NUMBERS = 11
 FLOAT32, FLOAT64, BFLOAT16, FLOAT16 = 0, 1, 2, 3
 # what a kernel works in: four planes of words, 8 KiB, then three times as much for values
 SCRATCH = 4 * BLOCKS * 4 * 4
+# orthonormal columns are computed in tiles of so many rows and columns; of those, so many columns
+# lie together, row by row
+TILE, PANEL = 128, 16
