@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 import initium
+import openmmlab
 from checkpoints import bits, load, net, refused, same
 from initium import BaseModule, InitError, InitWarning, Plan, initialize, plan, verify
 from initium.checkpoint import Loading, Recipe
@@ -221,6 +223,43 @@ def test_a_model_of_its_own_with_a_module_called_module(saved, tmp_path):
     save_file({f"module.{k}": v for k, v in saved.items()}, tmp_path / "x.safetensors")
     initialize(model, load(tmp_path / "x.safetensors"), strict=True)
     assert same(bits(model.module), saved)
+
+
+def test_module_is_taken_off_beside_names_without_it_as_in_mmengine(saved, tmp_path):
+    state = AveragedModel(net()).state_dict()  # module.conv.weight, …, n_averaged
+    assert not all(key.startswith("module.") for key in state)
+    torch.save(state, tmp_path / "x.pth")
+    model, twin = net(), net()
+    with pytest.warns(InitWarning, match="keys that the model does not have: n_averaged"):
+        initialize(model, load(tmp_path / "x.pth"))
+    openmmlab.theirs("mmengine.runner.checkpoint").load_checkpoint(twin, str(tmp_path / "x.pth"))
+    assert same(bits(model), bits(twin))
+    plan(net(), load(tmp_path / "x.pth", ignore_unused="n_averaged")).save(tmp_path / "p.json")
+    again = net()
+    initium.apply(Plan.load(tmp_path / "p.json"), again)
+    assert same(bits(again), bits(model))
+
+
+@pytest.mark.filterwarnings("ignore:init_cfg of Module, rule 1")  # of what is missing, or unused
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["conv.weight", "module.conv.weight"],  # two keys would be one
+        ["module.conv.weight"],  # which is a name of the model itself
+    ],
+)
+def test_module_stays_where_it_tells_two_tensors_apart(names, tmp_path):
+    values = {name: torch.full((4, 3, 3, 3), float(i)) for i, name in enumerate(names, 1)}
+    save_file({**values, "other": torch.ones(1)}, tmp_path / "x.safetensors")
+    model = nn.Module()
+    model.conv = nn.Conv2d(3, 4, 3, bias=False)
+    if len(names) == 1:
+        model.module = nn.Module()
+        model.module.conv = nn.Conv2d(3, 4, 3, bias=False)
+    before = bits(model)
+    initialize(model, load(tmp_path / "x.safetensors"))
+    expected = {name: values.get(name, before[name]) for name in before}
+    assert same(bits(model), expected)
 
 
 def test_module_may_be_the_prefix_that_is_asked_for(saved, tmp_path):

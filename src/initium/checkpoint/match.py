@@ -19,6 +19,8 @@ from initium.tree import Slot, is_lazy
 
 # the number of batches that a norm has seen: files of before torch 0.4.1 do not have it
 _COUNTER = "num_batches_tracked"
+# what data parallel and averaged models put before the names of the model within
+_BEFORE = "module."
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Matcher:
     ) -> None:
         self.below, self.entries, self.adapters = below, entries, adapters
         self.ignore, self.ignore_unused, self.stripped = ignore, ignore_unused, stripped
+        self._within = {key for key in entries if key.startswith(_BEFORE)}
         self._used: set[str] = set()
         self._adapted: set[Adapter] = set()
 
@@ -79,7 +82,9 @@ class Matcher:
         Raises:
             InitError: an adapter cannot do what it was told to.
         """
-        result = Match()
+        result, slots = Match(), list(slots)
+        if self._within:  # what the model has under such a name is no one else's
+            self._within -= {name for slot in slots for name in _names(slot, self.below)}
         for slot in slots:
             self._match(slot, result)
         result.unused.extend(
@@ -96,6 +101,9 @@ class Matcher:
         if not found and self.stripped:
             shorter = (name.removeprefix(self.stripped) for name in names)
             found = [name for name in shorter if name in self.entries]
+        if not found and self._within:  # beside others, as of an averaged model
+            longer = (f"{_BEFORE}{name}" for name in names)
+            found = [name for name in longer if name in self._within]
         self._used.update(found)  # tied weights may be saved once or several times
         if found:
             self._load(slot, names, found[0], result)
