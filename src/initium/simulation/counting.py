@@ -123,9 +123,9 @@ class WholeStep:
     bytes: int
 
 
-# Measured: of an orthogonal matrix the normal one and what LAPACK works in are there, too; of a
-# sparse one so many elements, with so many bytes each, while their order is looked for.
-_AT_ONCE, _SORTED = 1 << 20, 48
+# Of an orthogonal matrix a triangle in float64 is there, too, and what threads work in; of a sparse
+# one, as measured, so many elements, with so many bytes each, while their order is looked for.
+_AT_ONCE, _SORTED, _WORK = 1 << 20, 48, 16 << 10
 
 
 def whole_step(share: Share) -> WholeStep | None:
@@ -141,7 +141,8 @@ def whole_step(share: Share) -> WholeStep | None:
             size = 8 if share.slot.tensor.dtype == torch.float64 else 4
             more = min(n, _AT_ONCE) * _SORTED
             if isinstance(write.initializer, Orthogonal):
-                more = 2 * n * size
+                columns = min(share.line.shape[0], n // max(1, share.line.shape[0]))
+                more = 4 * columns**2 + _WORK * columns
             return WholeStep(share.slot.name, str(write.initializer), n * size + more)
     return None
 
