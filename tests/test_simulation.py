@@ -276,7 +276,7 @@ def test_kinds_and_whole_matrices(tmp_path):
         drawn=4 * 2 * 18, constant=4 * 2 * 3 + 24, loaded=4 * 10, captured=0, untouched=0
     )
     steps = {step.name: step for step in found.whole}
-    assert steps["blocks.0.weight"].bytes == 3 * 4 * 30
+    assert steps["blocks.0.weight"].bytes == 4 * 30 + 4 * 5**2 + 5 * (16 << 10)
     assert steps["blocks.0.weight"].why == "Orthogonal(gain=1)"
     assert steps["head.weight"].bytes == 4 * 15
     assert found.temporary == (360, "blocks.0.weight")
