@@ -384,6 +384,12 @@ def test_a_model_comes_from_meta_as_it_was():
     assert sorted(model.state_dict()) == sorted(wanted.state_dict())
 
 
+class Rows(nn.Module):
+    def __init__(self, w):
+        super().__init__()
+        self.w = w
+
+
 class Folded(nn.Module):
     """There is more of its tensors than of their memory."""
 
@@ -396,18 +402,43 @@ class Folded(nn.Module):
         self.register_buffer("wide", torch.randn(3).expand(1, 3))  # is its memory
 
 
-def test_what_expand_makes_is_built_but_not_on_meta():
-    model = build(Folded, seed=0)
-    assert model.rows.stride() == (1, 0) and len(model.rows.unique()) == 3
-    assert model.windows[0, 1:].equal(model.windows[1, :-1])
-    message = r"3 tensors have several elements .* register a clone\(\).*: one, rows, windows"
-    with pytest.warns(InitWarning, match=message):
-        meta = build(Folded, seed=0, device="meta")
-    with pytest.raises(InitError, match=r"one: several elements .* share their memory"):
-        materialize(meta)
-    assert all(t.is_meta for t in state(meta).values())  # whole, or not at all
-    with pytest.raises(InitError, match=message):
-        build(Folded, seed=0, device="meta", strict=True)
+@pytest.mark.parametrize("how", [dict(device="meta"), dict(dtype=torch.bfloat16)], ids=str)
+def test_what_expand_makes_is_written_where_it_lies(how, tmp_path):
+    wanted, model = build(Folded, seed=0), build(Folded, seed=0, **how)
+    if "device" in how:
+        assert all(t.is_meta for t in state(model).values())
+        materialize(model)
+    assert same(state(model), {name: t.to(model.rows.dtype) for name, t in state(wanted).items()})
+    assert model.rows.stride() == (1, 0) and model.windows.stride() == (1, 1)
+    model.windows[0, 1] = 9
+    assert model.windows[1, 0] == 9
+    assert len(model.rows.unique()) == 3
+    plan_of(wanted).save(tmp_path / "plan.json")
+    other = Folded()
+    initium.apply(initium.Plan.load(tmp_path / "plan.json"), other)
+    assert same(state(other), state(wanted))
+
+
+def test_tensors_that_share_what_one_of_them_expands():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.base = nn.Parameter(torch.randn(3, 1))
+            self.register_buffer("rows", self.base.detach().expand(3, 4))
+
+    wanted, model = build(Net, seed=0), build(Net, seed=0, device="meta")
+    materialize(model)
+    assert same(state(model), state(wanted))
+    model.base.data.zero_()
+    assert not model.rows.any()
+
+
+def test_elements_in_one_place_cannot_have_two_values():
+    model = Rows(nn.Parameter(torch.zeros(3, 1).expand(3, 4)))
+    plan = plan_of(build(lambda: Rows(nn.Parameter(torch.randn(3, 4).cumsum(0))), seed=0))
+    with pytest.raises(InitError, match=r"^w: several elements .* but their values differ"):
+        initium.apply(plan, model)
+    assert not model.w.any()
 
 
 def test_materialize_with_another_seed_or_plan(tmp_path):

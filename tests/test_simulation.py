@@ -279,7 +279,7 @@ def test_kinds_and_whole_matrices(tmp_path):
     assert steps["blocks.0.weight"].bytes == 4 * 30 + 4 * 5**2 + 5 * (16 << 10)
     assert steps["blocks.0.weight"].why == "Orthogonal(gain=1)"
     assert steps["head.weight"].bytes == 4 * 15
-    assert found.temporary == (360, "blocks.0.weight")
+    assert found.temporary == (steps["blocks.0.weight"].bytes, "blocks.0.weight")
     assert found.seconds == pytest.approx((30 + 18) / 1e9)  # one matrix is drawn as a whole
     empty = run(Straight, world=8, rank=7)
     assert empty.whole == ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -11,16 +11,14 @@ from torch import nn
 
 from initium.apply import announce, apply_where
 from initium.config import InitCfg
-from initium.errors import InitError, InitTypeError, listing
+from initium.errors import InitError, InitTypeError
 from initium.here import unseen
-from initium.lines import Finding
 from initium.placing import check_place, place
 from initium.planning import Declaring, Plan, Planner, declare, remember, remember_plan
-from initium.record import Recorder, folded, is_plain, recorded_by
+from initium.record import Recorder, recorded_by
 from initium.recordings import Recording as Recording
 from initium.recordings import recording as recording
 from initium.streams import Seed
-from initium.tree import Tree
 from initium.under_record import is_missing, new_recorder, planner_of, undone_on_error
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -91,8 +89,6 @@ def build(
             if not isinstance(model, nn.Module):
                 raise InitTypeError(f"the factory must return a torch.nn.Module, but got {model!r}")
             planner = planner_of(model, recorder)
-            if to_meta:
-                planner.findings += _folded(planner.tree)
             plan = _planned(planner, recorder, init_cfg, strict, cover)
             if exact:
                 model.to(device=device, dtype=dtype)
@@ -129,15 +125,3 @@ def _planned(
         announce(plan)  # where warnings are errors, nothing has happened yet
         planner.user_code.confirmed = True
     return plan
-
-
-def _folded(tree: Tree) -> Iterator[Finding]:
-    """The tensors that no plan can be carried out on: there is more of them than of their memory."""
-    names = [slot.name for slot in tree.slots if is_plain(slot.tensor) and folded(slot.tensor)]
-    if names:
-        yield Finding(
-            "shared",
-            f"{len(names)} tensors have several elements in one place of memory, as expand() makes "
-            "them, which materialize will refuse; have the constructor register a clone(), or "
-            f"expand in forward, or build without device='meta': {listing(names)}",
-        )

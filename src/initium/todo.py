@@ -11,11 +11,12 @@ from torch import Tensor
 from initium.checkpoint import Files, rematch
 from initium.errors import InitError, InitNameError, did_you_mean, located
 from initium.flat import check_not_flat
+from initium.folded import check_foldable, is_folded
 from initium.initializers import check_tensor
 from initium.lines import Line
 from initium.planning import Plan
 from initium.protection import check_writes
-from initium.record import whole_and_alone
+from initium.record import is_plain, whole_and_alone
 from initium.shard import check_held, is_sharded, shape_of
 from initium.streams import Seed, keys_of
 from initium.tree import Slot, Tree
@@ -155,11 +156,15 @@ def ready(slot: Slot, write: Write, files: Files) -> Write:
             check_held(tensor)
         check_tensor(whole, write.initializer)
         return write
-    check_held(tensor)
     if isinstance(write, Capture):
         if write.values is None or write.values.is_meta:
             raise InitError(f"the plan has no values for it, which {write.source} computed")
+        if is_plain(tensor) and is_folded(tensor):
+            check_foldable(tensor, write.values)
+        else:
+            check_held(tensor)
         return write
+    check_held(tensor)
     if write.entry is not None:
         return write
     # from a plan file, or of a model that was built on meta

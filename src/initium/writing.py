@@ -13,6 +13,7 @@ from initium import streams
 from initium.checkpoint import Work, together
 from initium.cluster import Ranks, groups_of
 from initium.errors import located
+from initium.folded import copy_into
 from initium.here import recorder_here
 from initium.initializers import Chain, Initializer
 from initium.shard import Piece, is_sharded, pieces_of
@@ -200,7 +201,7 @@ def _copy(whole: Tensor, pieces: list[Piece]) -> None:
     """Give each piece its part of values that are there as a whole."""
     for piece in pieces:
         if streams.has_memory(piece.memory):
-            piece.memory.copy_(piece.of(whole))
+            copy_into(piece.memory, piece.of(whole))
 
 
 def _count_change(tensor: Tensor) -> None:

@@ -1,7 +1,6 @@
 """The recorder: any code that makes or fills tensors, run without writing."""
 
 from initium.record.capturing import unwritten as unwritten
-from initium.record.geometry import folded as folded
 from initium.record.geometry import geometry as geometry
 from initium.record.geometry import is_plain as is_plain
 from initium.record.geometry import overlap as overlap

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from initium.errors import InitRangeError
-from initium.streams import check_memory
 from initium.writes import Where
 
 _PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
@@ -116,19 +114,6 @@ def is_plain(tensor: Any) -> bool:
         and tensor.layout is torch.strided
         and not (tensor.is_quantized or tensor.is_neg() or tensor.is_conj())
     )
-
-
-def folded(tensor: Tensor) -> bool:
-    """Whether a plain tensor has several elements in one place of its memory.
-
-    >>> folded(torch.zeros(3, 1).expand(3, 4)), folded(torch.zeros(3, 4).T)
-    (True, False)
-    """
-    try:
-        check_memory(tensor)
-    except InitRangeError:
-        return True
-    return False
 
 
 def meet(one: Geometry, other: Geometry) -> bool:
