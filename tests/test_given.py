@@ -1,100 +1,67 @@
-"""Public functions that are given something else say so, and have done nothing."""
+"""Public functions look at what they are given before they do anything with it."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import initium
-from initium.errors import InitError, InitTypeError
+from initium.errors import InitTypeError
 
-RULE = dict(type="Constant", val=1, layer="Linear")
-
-
-def a_plan(**kw):
-    return initium.plan(nn.Linear(2, 2), RULE, **kw)
-
-
-OTHERS = [None, 3, "model", nn.Linear, nn.Linear(2, 2).state_dict(), [nn.Linear(2, 2)]]
-
-
-@pytest.mark.parametrize("other", OTHERS, ids=lambda o: type(o).__name__)
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda model: initium.initialize(model, RULE),
-        lambda model: initium.apply(a_plan(), model),
-        lambda model: initium.materialize(model, plan=a_plan()),
-        lambda model: initium.materialize(model),
-        initium.protect,
-        initium.unprotect,
-        lambda model: initium.PretrainedInit("x.pth")(model),
-        lambda model: initium.ConstantInit(1, layer="Linear")(model),
-    ],
-)
-def test_what_is_no_model_is_refused(call, other):
-    with pytest.raises(InitTypeError, match=r"model must be a torch\.nn\.Module, but got "):
-        call(other)
-
-
-@pytest.mark.parametrize("other", [3, "plan.json", {}, nn.Linear(2, 2)], ids=str)
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda plan: initium.apply(plan, nn.Linear(2, 2)),
-        lambda plan: initium.materialize(nn.Linear(2, 2), plan=plan),
-        lambda plan: initium.check_checkpoint(plan, "x.pth"),
-    ],
-)
-def test_what_is_no_plan_is_refused(call, other):
-    with pytest.raises(InitTypeError, match=r"plan must be an initium\.Plan.*, but got "):
-        call(other)
-
-
-def test_a_long_value_does_not_fill_the_screen():
-    with pytest.raises(InitTypeError) as raised:
-        initium.apply(a_plan(), {f"layers.{i}.weight": torch.zeros(9, 9) for i in range(99)})
-    assert len(str(raised.value)) < 300
+MODEL = nn.Linear(2, 2)
+PLAN = initium.plan(MODEL, dict(type="Normal", layer="Linear"), seed=0)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("call", "message"),
     [
-        (dict(checkpoint=3), "checkpoint must be a path or a URL, but got 3"),
-        (dict(sample="all"), "sample must be an int or None, but got 'all'"),
-        (dict(sample=True), "sample must be an int or None, but got True"),
-        (dict(everything=1), "everything must be a bool, but got 1"),
-        (dict(seed=1.5), "a seed must be an int, a str or a tuple of them, but got 1.5"),
-        (dict(key=3), "key must be a str or None, but got 3"),
-        (dict(prefix=3), "prefix must be a str or None, but got 3"),
+        (lambda: initium.verify(3), r"^model must be a torch\.nn\.Module, but got 3$"),
+        (lambda: initium.verify(MODEL, 3), r"^plan must be an initium\.Plan, but got 3$"),
+        (lambda: PLAN.diff(3), r"^other must be an initium\.Plan, but got 3$"),
+        (lambda: PLAN.save(3), "^path must be a path, but got 3$"),
+        (lambda: initium.Plan.load(3), "^path must be a path, but got 3$"),
+        (lambda: initium.convert_checkpoint(3, "x.pth"), "^checkpoint must be a path, but got 3$"),
+        (lambda: initium.convert_checkpoint("x.pth", 3), "^out must be a path, but got 3$"),
+        (
+            lambda: initium.PretrainedInit(
+                "x.pth", convert=[dict(type="Split", key="a", into=["b", "c"], dim="x")]
+            ),
+            "dim must be an int, but got 'x'$",
+        ),
     ],
 )
-def test_arguments_of_check_checkpoint(arguments, message):
+def test_what_it_must_be_is_said(call, message):
     with pytest.raises(InitTypeError, match=message):
-        initium.check_checkpoint(a_plan(seed=0), **{"checkpoint": "x.pth", **arguments})
+        call()
 
 
-@pytest.mark.parametrize("function", [initium.protect, initium.unprotect])
-@pytest.mark.parametrize("names", [3, None, [3], ["weight", None]])
-def test_names_to_protect(function, names):
-    with pytest.raises(InitTypeError, match=r"(names|a pattern) must be "):
-        function(nn.Linear(2, 2), names)
+@pytest.mark.parametrize("number", [np.float32(0.5), torch.tensor(0.5), 0.5])
+def test_numbers_of_other_libraries_are_plain_in_a_plan(number, tmp_path):
+    rules = [
+        dict(type="Orthogonal", layer="Linear", gain=number),
+        dict(type="Sparse", name="0.weight", sparsity=number),
+    ]
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    plan = initium.plan(model, rules, seed=0)
+    plan.save(tmp_path / "plan.json")
+    assert initium.Plan.load(tmp_path / "plan.json") == plan
+    assert "gain=0.5" in plan["1.weight"].what
+    assert "sparsity=0.5" in plan["0.weight"].what
 
 
-@pytest.mark.parametrize("seed", [2**64, -(2**63) - 1, 10**30])
-def test_seeds_that_torch_does_not_take(seed):
-    model = nn.Linear(2, 2)
-    before = model.weight.clone()
-    text = rf"rng='torch' a seed must be at least -2\*\*63 and below 2\*\*64, but got {seed}"
-    with pytest.raises(InitError, match=text):
-        initium.initialize(model, RULE, seed=seed, rng="torch")
-    with pytest.raises(InitError, match=text):
-        initium.materialize(model, plan=a_plan(rng="torch"), seed=seed)
-    assert model.weight.equal(before)
-    initium.initialize(model, RULE, seed=seed)
-
-
-@pytest.mark.parametrize("seed", [2**64 - 1, -(2**63)])
-def test_the_least_and_the_greatest_seed_of_torch(seed):
-    initium.initialize(
-        nn.Linear(2, 2), dict(type="Uniform", layer="Linear"), seed=seed, rng="torch"
-    )
+def test_matrices_by_config():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Linear(6, 9), nn.Linear(9, 9))
+    rules = [
+        dict(type="Orthogonal", layer=["Conv2d", "Linear"], gain=2, bias=3),
+        dict(type="Sparse", name="2.weight", sparsity=0.5),
+    ]
+    initium.initialize(model, rules, seed=1)
+    for weight in (model[0].weight.flatten(1), model[1].weight):
+        wide = weight if weight.shape[0] <= weight.shape[1] else weight.T
+        assert torch.allclose(wide @ wide.T, 4 * torch.eye(len(wide)), atol=1e-5)
+    assert model[2].weight.eq(0).sum(0).tolist() == [5] * 9
+    assert all(bool((layer.bias == 3).all()) for layer in model)
+    with pytest.raises(initium.InitError, match=r"rule 1: 0\.weight: an orthogonal tensor needs"):
+        initium.initialize(
+            nn.Sequential(nn.LayerNorm(3)), dict(type="Orthogonal", layer="LayerNorm")
+        )

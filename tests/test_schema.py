@@ -29,7 +29,7 @@ from initium.schema import config_schema
 
 ROOT = Path(__file__).parents[1]
 BUILT_IN = ["Constant", "Xavier", "Normal", "TruncNormal", "Uniform", "Kaiming", "Caffe2Xavier",
-            "VarianceScaling", "Keep", "Pretrained"]  # fmt: skip
+            "VarianceScaling", "Orthogonal", "Sparse", "Keep", "Pretrained"]  # fmt: skip
 
 
 def validator():
@@ -97,6 +97,8 @@ WORKS = [
     dict(type="Constant", val=1, override=dict(name="a.b")),
     dict(type="Constant", val=1, override=[dict(name="a"), dict(name="b", type="Normal", std=2)]),
     dict(type="Constant", val=1, override=dict(name="b", type="Pretrained", checkpoint="x.pth")),
+    dict(type="Orthogonal", gain=2, layer="Linear"),
+    dict(type="Sparse", sparsity=0.5, std=0.1),
     dict(type="VarianceScaling", scale=2, mode="fan_avg", exponent=2, distribution="uniform"),
     dict(type="Pretrained", checkpoint="x.pth", prefix="a.", rename=[["a", "b"]], strict=False),
     dict(type="Pretrained", checkpoint="x.pth", ignore="a.*", ignore_unused=["b"]),

@@ -23,7 +23,9 @@ from initium.functional import ConstantInit as ConstantInit
 from initium.functional import KaimingInit as KaimingInit
 from initium.functional import KeepInit as KeepInit
 from initium.functional import NormalInit as NormalInit
+from initium.functional import OrthogonalInit as OrthogonalInit
 from initium.functional import PretrainedInit as PretrainedInit
+from initium.functional import SparseInit as SparseInit
 from initium.functional import TruncNormalInit as TruncNormalInit
 from initium.functional import UniformInit as UniformInit
 from initium.functional import VarianceScalingInit as VarianceScalingInit

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from initium.checkpoint import Files, rematch
 from initium.digest import digest_of, same_bits
 from initium.errors import InitError, listing
+from initium.given import check_is, check_model
 from initium.here import unseen
 from initium.likeness import not_finite, problems_of
 from initium.lines import Line
@@ -48,6 +49,9 @@ def verify(model: nn.Module, plan: Plan | None = None) -> int:
     Traceback (most recent call last):
     initium.errors.InitError: 1 of 2 tensors are not as planned: bias: 40 values are NaN or infinite
     """
+    check_model(model)
+    if plan is not None:
+        check_is("plan", plan, Plan, "an initium.Plan")
     with unseen(), torch.no_grad():
         plan = plan_of(model) if plan is None else plan
         slots = {slot.name: slot for slot in Tree(model).slots}

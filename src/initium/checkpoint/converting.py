@@ -14,6 +14,7 @@ from torch import Tensor
 from initium.checkpoint.converters import build_converters
 from initium.checkpoint.recipe import Files, Recipe
 from initium.errors import InitError, listing
+from initium.given import check_is
 
 _TORCH = (".pth", ".pt", ".bin", ".ckpt")
 
@@ -48,6 +49,8 @@ def convert_checkpoint(
     Raises:
         InitError: `out` is there already, its ending is unknown, or the checkpoint cannot be read.
     """
+    for name, value in (("checkpoint", checkpoint), ("out", out)):
+        check_is(name, value, (str, os.PathLike), "a path")
     path = Path(out)
     write = _writer(path)
     if path.exists() and not force:

@@ -17,7 +17,7 @@ from initium.checkpoint.entry import Found, Work
 from initium.finite import all_finite
 from initium.streams import staging
 
-SIZE = 1 << 21  # bytes that a thread looks at, at a time
+SIZE = 1 << 22  # bytes that a thread looks at, at a time: to let go of pages disturbs the others
 _MAPPED = 1 << 16  # fewer are read: to map them would take longer
 _GAP = 1 << 12  # bytes that nobody wants, for which it is not worth to look twice
 

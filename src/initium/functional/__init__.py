@@ -17,6 +17,8 @@ from initium.functional.functions import trunc_normal_init as trunc_normal_init
 from initium.functional.functions import uniform_init as uniform_init
 from initium.functional.functions import xavier_init as xavier_init
 from initium.functional.info import update_init_info as update_init_info
+from initium.functional.matrices import OrthogonalInit as OrthogonalInit
+from initium.functional.matrices import SparseInit as SparseInit
 from initium.functional.pretrained import PretrainedInit as PretrainedInit
 from initium.functional.scaled import Caffe2XavierInit as Caffe2XavierInit
 from initium.functional.scaled import KaimingInit as KaimingInit

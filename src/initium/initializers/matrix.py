@@ -46,6 +46,7 @@ class Orthogonal(Initializer):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         number("gain", self.gain)
 
     def draws(self, shape: Shape) -> Whole:
@@ -97,6 +98,7 @@ class Sparse(Initializer):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         number("sparsity", self.sparsity, least=0)
         number("std", self.std, least=0)
         if self.sparsity > 1:

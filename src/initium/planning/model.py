@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from initium.checkpoint.loading import Loading
 from initium.errors import InitError, InitKeyError, near_or_some
+from initium.given import check_is
 from initium.lines import Finding, Line
 from initium.planning import file, views
 from initium.planning.selecting import Names, lines_of_part
@@ -91,6 +93,7 @@ class Plan:
 
         Where seeds differ, all that is random does; a line says so.
         """
+        check_is("other", other, Plan, "an initium.Plan")
         mine, others = (f"seed {plan.seed!r}, rng {plan.rng!r}" for plan in (self, other))
         seeds = [] if mine == others else [f"- {mine}", f"+ {others}"]
         lines = views.diff(self.lines, other.lines)
@@ -135,7 +138,7 @@ class Plan:
 
     def save(self, path: str | Path) -> None:
         """Write the plan as JSON; `Plan.load` gives an equal plan."""
-        file.save(vars(self), Path(path))
+        file.save(vars(self), _path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
@@ -145,7 +148,7 @@ class Plan:
             InitFileNotFoundError: a FileNotFoundError; there is no such file.
             InitError: the file is no plan.
         """
-        return cls(**file.load(Path(path)))
+        return cls(**file.load(_path(path)))
 
     def _rows(self) -> tuple[str, list[str], list[list[str]], list[str]]:
         rng = "" if self.rng == "philox" else f", rng {self.rng!r}"
@@ -160,3 +163,8 @@ class Plan:
 
     def _repr_html_(self) -> str:
         return table.html(*self._rows())
+
+
+def _path(path: str | Path) -> Path:
+    check_is("path", path, (str, os.PathLike), "a path")
+    return Path(path)

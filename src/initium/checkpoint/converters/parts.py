@@ -21,6 +21,7 @@ from initium.checkpoint.converters.base import (
 )
 from initium.checkpoint.entry import Entry
 from initium.errors import InitError
+from initium.given import check_is
 
 
 @CHECKPOINT_CONVERTERS.register_module()
@@ -42,6 +43,7 @@ class Split(Converter):
     sizes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        check_is("dim", self.dim, int, "an int")
         check_pattern(self.key)
         as_tuple(self, "into", str)
         as_tuple(self, "sizes", int)
@@ -111,6 +113,7 @@ class Merge(Converter):
     dim: int = 0
 
     def __post_init__(self) -> None:
+        check_is("dim", self.dim, int, "an int")
         as_tuple(self, "keys", str)
         for pattern in [self.keys] if isinstance(self.keys, str) else self.keys:
             check_pattern(pattern)
