@@ -75,7 +75,7 @@ def mutate(data, how, where, what):
     places = nodes(data)
     container, key = places[where % len(places)]
     if how == "other":
-        container[key] = OTHER[what % len(OTHER)]
+        container[key] = copy.deepcopy(OTHER[what % len(OTHER)])
     elif how == "elsewhere":
         there, name = places[what % len(places)]
         container[key] = copy.deepcopy(there[name])

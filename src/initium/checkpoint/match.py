@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ import torch
 from initium.checkpoint.adapters import Adapter
 from initium.checkpoint.computed import Adapted
 from initium.checkpoint.entry import Entry
+from initium.checkpoint.hints import names_below
 from initium.errors import InitError, located
 from initium.selectors import matches
 from initium.shard import shape_of
@@ -84,7 +84,7 @@ class Matcher:
         """
         result, slots = Match(), list(slots)
         if self._within:  # what the model has under such a name is no one else's
-            self._within -= {name for slot in slots for name in _names(slot, self.below)}
+            self._within -= {name for slot in slots for name in names_below(slot, self.below)}
         for slot in slots:
             self._match(slot, result)
         result.unused.extend(
@@ -96,7 +96,7 @@ class Matcher:
         return result
 
     def _match(self, slot: Slot, result: Match) -> None:
-        names = _names(slot, self.below)
+        names = names_below(slot, self.below)
         found = [name for name in names if name in self.entries]
         if not found and self.stripped:
             shorter = (name.removeprefix(self.stripped) for name in names)
@@ -190,45 +190,5 @@ def _kind(dtype: torch.dtype) -> str:
     return "complex" if dtype.is_complex else "bool" if dtype == torch.bool else "int"
 
 
-def _names(slot: Slot, below: str) -> list[str]:
-    """What this tensor may be called in the file, seen from the submodule at `below`."""
-    stem = f"{below}." if below else ""
-    return [name.removeprefix(stem) for name in slot.names if name.startswith(stem)]
-
-
 def _any(pattern: re.Pattern[str], names: Iterable[str]) -> bool:
     return any(matches(pattern, name) for name in names)
-
-
-def suggest(slots: Iterable[Slot], below: str, keys: Iterable[str]) -> str:
-    """Which prefix= (of the keys) or to= (of the names) would match more; empty: none."""
-    names = {name for slot in slots for name in _names(slot, below)}
-    keys = set(keys)
-    prefixes = Counter(head for key in keys for head, tail in _cuts(key) if tail in names)
-    targets = Counter(head for name in names for head, tail in _cuts(name) if tail in keys)
-    best = max(
-        [(n, f"prefix={head!r}") for head, n in prefixes.items()]
-        + [(n, f"to={head!r}") for head, n in targets.items()],
-        default=(0, ""),
-    )
-    if best[0] <= len(names & keys):
-        return ""
-    return f" With {best[1]} {best[0]} of {len(names)} names would match."
-
-
-def hooked(slots: Iterable[Slot]) -> list[str]:
-    """The classes of modules that change a state dict as torch loads it, which is not done here."""
-    found: dict[str, None] = {}
-    for slot in slots:
-        owner = slot.owner
-        own = type(owner)._load_from_state_dict
-        if owner._load_state_dict_pre_hooks or not own.__module__.startswith("torch."):
-            found[type(owner).__name__] = None
-    return list(found)
-
-
-def _cuts(name: str) -> Iterable[tuple[str, str]]:
-    """(`a`, `b.c`), (`a.b`, `c`) of `a.b.c`."""
-    segments = name.split(".")
-    for i in range(1, len(segments)):
-        yield ".".join(segments[:i]), ".".join(segments[i:])

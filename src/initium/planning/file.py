@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from initium.checkpoint import CHECKPOINT_ADAPTERS, Adapter, Recipe
 from initium.checkpoint.loading import Loading
-from initium.digest import digest_of
 from initium.errors import InitError, InitFileNotFoundError, located
 from initium.initializers import initializer_from_dict
 from initium.lines import Finding, Line
+from initium.planning.captured import save_values, whole, with_values
 from initium.streams import Seed, check_rng
 from initium.writes import Capture, Fill, Load, Where, Write
 
@@ -29,25 +26,9 @@ _KINDS: dict[str, type[Write]] = {"fill": Fill, "load": Load, "capture": Capture
 def save(plan: Mapping[str, Any], path: Path) -> None:
     """Write the fields of a plan to `path`: all of it, or nothing."""
     text = json.dumps(to_dict(plan), indent=1, ensure_ascii=False)
-    values = _values(plan["lines"])
-    if values:
-        from safetensors.torch import save_file
-
-        with _whole(_beside(path)) as part:
-            save_file(values, part)
-    with _whole(path) as part:
+    save_values(plan["lines"], path)
+    with whole(path) as part:
         part.write_text(text + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Where to write what becomes the file at `path`, if all of it was written."""
-    part = path.with_name(path.name + ".part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -60,7 +41,7 @@ def load(path: Path) -> dict[str, Any]:
         raise InitError(f"{path} is no plan, {_MADE_BY}: {error}") from error
     except (TypeError, ValueError) as error:  # of initializers and adapters, users' own among them
         raise InitError(f"{path} is no plan of version {VERSION}, {_MADE_BY}: {error}") from error
-    return {**plan, "lines": _with_values(plan["lines"], _beside(path))}
+    return {**plan, "lines": with_values(plan["lines"], path)}
 
 
 def to_dict(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,50 +150,3 @@ def _seed_to_data(seed: Seed | None) -> Any:
 
 def _seed_from_data(data: Any) -> Any:
     return tuple(map(_seed_from_data, data)) if isinstance(data, list) else data
-
-
-def _beside(path: Path) -> Path:
-    """Where the captured values of the plan at `path` lie: `plan.values.safetensors`."""
-    return path.with_name(f"{path.stem}.values.safetensors")
-
-
-def _captures(line: Line) -> list[Capture]:
-    return [w for w in line.carried_out if isinstance(w, Capture) and w.digest]
-
-
-def _values(lines: Mapping[str, Line]) -> dict[str, Tensor]:
-    return {
-        line.name: capture.values.contiguous()
-        for line in lines.values()
-        for capture in _captures(line)
-        if capture.values is not None
-    }
-
-
-def _with_values(lines: dict[str, Line], beside: Path) -> dict[str, Line]:
-    if not any(_captures(line) for line in lines.values()):
-        return lines
-    if not beside.is_file():
-        raise InitFileNotFoundError(
-            f"there is no {beside}, which holds the values that the plan has captured; keep both "
-            "files together"
-        )
-    from safetensors import safe_open
-
-    with safe_open(beside, framework="pt") as file:
-        return {name: _line_with_values(line, file, beside) for name, line in lines.items()}
-
-
-def _line_with_values(line: Line, file: Any, beside: Path) -> Line:
-    captures = _captures(line)
-    if not captures:
-        return line
-    values = file.get_tensor(line.name) if line.name in file.keys() else None  # noqa: SIM118 (no dict)
-    if (
-        values is None
-        or tuple(values.shape) != line.shape
-        or digest_of(values) != captures[0].digest
-    ):
-        raise InitError(f"{beside} does not hold the values of {line.name} that the plan speaks of")
-    writes = (replace(w, values=values) if w is captures[0] else w for w in line.writes)
-    return replace(line, writes=tuple(writes))
