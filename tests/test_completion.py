@@ -72,7 +72,9 @@ def test_the_presets_are_those_of_the_registry():
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_a_shell_is_shown(shell):
-    shown = python(PROGRAM, "--show-completion", shell)
+    # else typer goes by the shell that started it, whatever is asked for
+    asked = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "True"}
+    shown = python(PROGRAM, "--show-completion", shell, **asked)
     assert "_INITIUM_COMPLETE" in shown
 
 
