@@ -38,6 +38,9 @@ def test_as_if_each_rule_was_carried_out_by_itself(views, order):
 
     kinds = [dict(type="Normal", std=0.1), dict(type="Constant", val=3.0), dict(type="Uniform")]
     rules = [dict(kinds[i % 3], name=f"p{i}") for i in order if i < len(views)]
+    for i, rule in enumerate(rules):
+        if "val" in rule:  # the same constant again would be credited to the first
+            rule["val"] += i
     together, memory = made()
     initium.initialize(together, rules, seed=4)
     one_by_one, expected = made()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,10 +30,13 @@ def processes() -> Iterator[DeviceMesh]:
     try:
         yield init_device_mesh("cpu", (dist.get_world_size(),))
         if own:
-            dist.barrier()  # gloo aborts a rank that others leave while it still talks to them
+            dist.barrier()
     finally:
         if own:
             dist.destroy_process_group()
+            # gloo's threads let go of their last tensors, for which they need the interpreter: once
+            # that has ended, they abort the process
+            time.sleep(0.1 if world() > 1 else 0)
 
 
 @contextmanager
