@@ -50,7 +50,8 @@ def apply(plan: Plan, model: nn.Module) -> Report:
     """
     check_is("plan", plan, Plan, "an initium.Plan")
     check_model(model)
-    return apply_where(plan, model, lambda *_: True)
+    # what is opened only now is opened for this time: the next time the file may be another one
+    return apply_where(replace(plan, files=plan.files.copy()), model, lambda *_: True)
 
 
 def apply_where(
@@ -113,10 +114,9 @@ def _write(plan: Plan, todo: ToDo) -> dict[str, None]:
         generators = Generators(plan.seed)
     total = sum(held(slot.tensor) for slot, _ in todo)
     with progress(f"initializing {plan.model}", total) as advance:
-        key = stream_keys(plan.seed)
-        writer = Writer(generators, advance)
+        writer = Writer(stream_keys(plan.seed), plan.files, generators, advance)
         for turn in turns(todo):
-            writer.write(Target(s.name, s.tensor, writes, key(s)) for s, writes in turn)
+            writer.write(Target(s.name, s.path, s.tensor, writes) for s, writes in turn)
     for slot, writes in todo:
         if isinstance(writes[-1], Load):
             protect_loaded(slot, writes[-1])

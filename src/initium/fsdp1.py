@@ -69,13 +69,13 @@ def param_init_fn(
         with ranks.together():
             plan = plan_of(model) if plan is None else plan
             check_seed(0 if seed is None else seed)
-            plan = plan if seed is None else replace(plan, seed=seed)
+            plan = replace(plan, seed=plan.seed if seed is None else seed, files=plan.files.copy())
             _check_units(plan)
             check_complete(plan, tree)
             todo = to_do(plan, tree, on_meta=True)
         plan = agreed(plan, ranks)
         remember_plan(model, plan)
-    return _Filler(plan.seed, tree, dict(todo), device)
+    return _Filler(plan, tree, dict(todo), device)
 
 
 def _ranks(group: Any) -> Ranks:
@@ -97,13 +97,13 @@ class _Filler:
 
     def __init__(
         self,
-        seed: Seed | None,
+        plan: Plan,
         tree: Tree,
         writes: dict[Slot, list[Write]],
         device: torch.device | str | None,
     ) -> None:
         self.tree, self.writes, self.device = tree, writes, device
-        self.key = stream_keys(seed)
+        self.key, self.files = stream_keys(plan.seed), plan.files
         self.tied: dict[Slot, tuple[int, ...]] = {}  # the shapes of parameters that are filled
         self.met: set[int] = set()  # the ids of modules
 
@@ -119,8 +119,8 @@ class _Filler:
         self.tied |= {slot: tuple(slot.tensor.shape) for slot in tied}
 
     def _fill(self, slots: list[Slot]) -> None:
-        writer = Writer()
-        writer.write(Target(s.name, s.tensor, self.writes[s], self.key(s)) for s in slots)
+        writer = Writer(self.key, self.files)
+        writer.write(Target(s.name, s.path, s.tensor, self.writes[s]) for s in slots)
         for slot in slots:
             last = self.writes[slot][-1]
             if isinstance(last, Load):

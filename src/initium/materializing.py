@@ -62,7 +62,7 @@ def materialize(
         if device is not None and torch.device(device).type == "meta":
             raise InitError("device='meta' has no memory; name one that has, or leave it out")
         plan = plan_of(model) if plan is None else plan
-        plan = plan if seed is None else replace(plan, seed=seed)
+        plan = replace(plan, seed=plan.seed if seed is None else seed, files=plan.files.copy())
         ranks = ranks_of(model)
         with ranks.together():
             check_rng(plan.rng, plan.seed)

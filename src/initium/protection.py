@@ -21,22 +21,21 @@ from initium.writes import Load, Write, is_keep, surviving
 
 @dataclass(frozen=True)
 class Protected:
-    """Why a tensor is protected.
+    """That a tensor was protected by hand.
 
     Attributes:
-        source: who asked for it, or what was loaded.
+        source: who asked for it.
         digest: of its values at that time.
-        load: where it came from a checkpoint; another checkpoint may replace it.
     """
 
     source: str
-    digest: str = ""
-    load: Load | None = None
+    digest: str
 
 
+Guard = Protected | Load  # what was loaded is protected, but another checkpoint may replace it
 # by the module that holds the tensor; kept outside of the modules: nothing of ours hangs on them
-_PROTECTED: WeakKeyDictionary[nn.Module, dict[str, Protected]] = WeakKeyDictionary()
-_NONE: dict[str, Protected] = {}
+_PROTECTED: WeakKeyDictionary[nn.Module, dict[str, Guard]] = WeakKeyDictionary()
+_NONE: dict[str, Guard] = {}
 
 
 def protect(model: nn.Module, names: str | Iterable[str] = "**.*") -> list[str]:
@@ -91,12 +90,11 @@ def unprotect(model: nn.Module, names: str | Iterable[str] = "**.*") -> list[str
 
 def protect_loaded(slot: Slot, load: Load) -> None:
     """Protect what was just loaded."""
-    source = f"loaded by {load.source} from {load.checkpoint}: {load.name}"
     # no digest, which would cost more than the loading: the values are in the file for comparison
-    _set(slot, Protected(source, load=load.closed()))
+    _set(slot, load)
 
 
-def protection_of(slot: Slot) -> Protected | None:
+def protection_of(slot: Slot) -> Guard | None:
     """Why a tensor is protected; None: it is not."""
     if not _PROTECTED:
         return None
@@ -121,14 +119,16 @@ def check_writes(slot: Slot, writes: Sequence[Write]) -> None:
     for write in writes:
         if is_keep(write) or (rule and write.source.startswith(f"{rule}, override ")):
             continue  # a rule's own override is meant to beat it
-        if guard is not None and not (guard.load is not None and reloaded):
-            _refuse(slot, guard.source, write)
+        if guard is not None and not (isinstance(guard, Load) and reloaded):
+            _refuse(slot, guard, write)
         if isinstance(write, Load) and write is not writes[-1]:
-            rule = write.source
-            guard = Protected(f"loaded by {rule} from {write.checkpoint}", load=write)
+            guard, rule = write, write.source
 
 
-def _refuse(slot: Slot, source: str, write: Write) -> None:
+def _refuse(slot: Slot, guard: Guard, write: Write) -> None:
+    source = guard.source
+    if isinstance(guard, Load):
+        source = f"loaded by {guard.source} from {guard.checkpoint}: {guard.name}"
     with located(slot.name):
         raise InitError(
             f"it is protected ({source}), but {write.source} would write {write} to it; leave it "
@@ -136,9 +136,9 @@ def _refuse(slot: Slot, source: str, write: Write) -> None:
         )
 
 
-def _set(slot: Slot, protected: Protected) -> None:
+def _set(slot: Slot, guard: Guard) -> None:
     for place in slot.places():
-        _PROTECTED.setdefault(place.owner, {})[place.local] = protected
+        _PROTECTED.setdefault(place.owner, {})[place.local] = guard
 
 
 def _named(model: nn.Module, names: str | Iterable[str]) -> list[Slot]:

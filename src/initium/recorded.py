@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from initium.here import unseen
 from initium.outcome import report_of
 from initium.planning import Plan
 from initium.record import is_plain
 from initium.report import Report
+from initium.shard import shape_of
 from initium.todo import ToDo, stream_keys
 from initium.tree import Tree
-from initium.writes import Fill, Load, is_keep
-from initium.writing import given
+from initium.writes import Capture, Fill, Load, is_keep
 
 
 def note(
@@ -32,14 +32,22 @@ def note(
             tensor = slot.tensor
             if is_keep(write):
                 continue
+            drawn = None if key is None or isinstance(write, Capture) else key(slot.path, write)
             if isinstance(write, Fill):
                 part = tensor.detach() if write.where is None else write.where.of(tensor.detach())
-                write_fill(part, write.initializer, None if key is None else key(slot)(write))
+                write_fill(part, write.initializer, drawn)
             else:
                 with torch.no_grad():
-                    drawn = key(slot)(write) if key is not None and isinstance(write, Load) else 0
-                    tensor.copy_(given(write, drawn))
+                    tensor.copy_(_values(plan, write, tensor, drawn or 0))
     return report_of(plan)
+
+
+def _values(plan: Plan, write: Load | Capture, tensor: Tensor, key: int) -> Tensor:
+    """The values of a checkpoint, or those that were captured; they are known to be there."""
+    if isinstance(write, Load):
+        return write.entry(plan.files, shape_of(tensor)).read(key)
+    assert write.values is not None
+    return write.values
 
 
 @contextmanager

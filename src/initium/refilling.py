@@ -9,7 +9,7 @@ from initium.errors import located
 from initium.lines import Line
 from initium.shard import memory_of
 from initium.streams import Seed
-from initium.todo import ready, stream_keys
+from initium.todo import check_ready, stream_keys
 from initium.tree import Slot
 from initium.writing import Target, Writer
 
@@ -31,7 +31,9 @@ def refill(
         InitError: something of it cannot be carried out, as a checkpoint that is gone.
     """
     with located(line.name):
-        writes = [ready(slot, write, files) for write in line.carried_out]
+        for write in line.carried_out:
+            check_ready(slot, write, files)
     if line.write is None:
         memory_of(into).copy_(memory_of(before))
-    Writer().write([Target(line.name, into, writes, stream_keys(seed)(slot))])
+    target = Target(line.name, slot.path, into, line.carried_out)
+    Writer(stream_keys(seed), files).write([target])

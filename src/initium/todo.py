@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from initium.checkpoint import Files, rematch
+from initium.checkpoint import Files, check_fits
 from initium.errors import InitError, InitNameError, did_you_mean, located
 from initium.flat import check_not_flat
 from initium.folded import check_foldable, is_folded
@@ -26,20 +26,17 @@ ToDo = list[tuple[Slot, list[Write]]]
 Wanted = Callable[[Slot, list[Write]], bool]
 
 
-def stream_keys(seed: Seed | None) -> Callable[[Slot], Callable[[Fill | Load], int]]:
-    """The keys that the writes to a tensor are drawn with: slot -> write -> key."""
+def stream_keys(seed: Seed | None) -> Callable[[str, Fill | Load], int]:
+    """The keys that the writes to tensors are drawn with: path, write -> key."""
     named = keys_of(0 if seed is None else seed)  # torch's generators have no keys
 
-    def of(slot: Slot) -> Callable[[Fill | Load], int]:
-        def key(fill: Fill | Load) -> int:
-            if isinstance(fill.stream, int):
-                return fill.stream
-            assert fill.stream is None or isinstance(fill.stream, str)
-            return named(fill.stream or slot.path)
+    def key(path: str, write: Fill | Load) -> int:
+        if isinstance(write.stream, int):
+            return write.stream
+        assert write.stream is None or isinstance(write.stream, str)
+        return named(write.stream or path)
 
-        return key
-
-    return of
+    return key
 
 
 def to_do(plan: Plan, tree: Tree, on_meta: bool = False, wanted: Wanted = lambda *_: True) -> ToDo:
@@ -48,7 +45,7 @@ def to_do(plan: Plan, tree: Tree, on_meta: bool = False, wanted: Wanted = lambda
     With `on_meta`, tensors need no memory yet.
     """
     check_not_flat(tree)
-    files, found, named = Files(), [], tree.named
+    found, named = ToDo(), tree.named
     for line in plan:
         for slot in _slots(plan, line, tree, named):
             writes = [_as_named(write, line, slot) for write in line.carried_out]
@@ -57,7 +54,9 @@ def to_do(plan: Plan, tree: Tree, on_meta: bool = False, wanted: Wanted = lambda
                     _check_place(slot.tensor, line, on_meta)
                 check_writes(slot, writes)
                 with located(slot.name):
-                    found.append((slot, [ready(slot, w, files) for w in writes]))
+                    for write in writes:
+                        check_ready(slot, write, plan.files)
+                found.append((slot, writes))
     return _arranged(plan, tree, found)
 
 
@@ -142,8 +141,8 @@ def _check_memory(tensor: Tensor, line: Line, on_meta: bool) -> None:
         )
 
 
-def ready(slot: Slot, write: Write, files: Files) -> Write:
-    """The write, checked, with a handle on its checkpoint.
+def check_ready(slot: Slot, write: Write, files: Files) -> None:
+    """Look at everything about a write before it is carried out; its checkpoint is opened.
 
     Raises:
         InitError: it cannot be carried out.
@@ -155,7 +154,7 @@ def ready(slot: Slot, write: Write, files: Files) -> Write:
             whole = write.where.of(torch.empty(shape_of(tensor), dtype=tensor.dtype, device="meta"))
             check_held(tensor)
         check_tensor(whole, write.initializer)
-        return write
+        return
     if isinstance(write, Capture):
         if write.values is None or write.values.is_meta:
             raise InitError(f"the plan has no values for it, which {write.source} computed")
@@ -163,11 +162,8 @@ def ready(slot: Slot, write: Write, files: Files) -> Write:
             check_foldable(tensor, write.values)
         else:
             check_held(tensor)
-        return write
+        return
     check_held(tensor)
-    if write.entry is not None:
-        return write
-    # from a plan file, or of a model that was built on meta
-    entries = files.opened(write.recipe).entries
+    files.opened(write.recipe)
     with located(write.checkpoint):
-        return replace(write, entry=rematch(entries, write.name, slot, write.adapters))
+        check_fits(write.entry(files, shape_of(tensor)), slot)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from initium.checkpoint import Files, rematch
+from initium.checkpoint import Files, check_fits
 from initium.digest import digest_of, same_bits
 from initium.errors import InitError, listing
 from initium.given import check_is, check_model
@@ -122,16 +122,16 @@ class _Checker:
         guard = protection_of(slot)
         if guard is None:
             return
-        if guard.load is not None:
-            yield from self._not_loaded(slot, guard.load, [])
+        if isinstance(guard, Load):
+            yield from self._not_loaded(slot, guard, [])
         elif guard.digest != digest_of(memory_of(slot.tensor)):
             yield f"it has changed since it was {guard.source}"
 
     def _not_loaded(self, slot: Slot, load: Load, later: list[Write]) -> Iterator[str]:
         """A loaded tensor is compared with the checkpoint, which is read again."""
         try:
-            entries = self.files.opened(load.recipe).entries
-            entry = rematch(entries, load.name, slot, load.adapters)
+            entry = load.entry(self.files, shape_of(slot.tensor))
+            check_fits(entry, slot)
             read = entry.read(self.key(load.stream or slot.path)).to(slot.tensor)
         except InitError as error:
             yield f"it cannot be compared with what was loaded: {error}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from initium.checkpoint import Adapter, Entry, Recipe
+from initium.checkpoint import Adapter, Entry, Files, Recipe
 from initium.initializers import Constant, Initializer, Keep
 
 # who wrote: the model's constructor, a declared rule, or user code within `init_weights`
@@ -95,7 +95,6 @@ class Load:
         adapters: that make its shape fit.
         stream: where an adapter draws, whose random stream: None: the tensor's own; another name,
             where the plan is that of a part of the model.
-        entry: a handle on it, once the checkpoint is open.
     """
 
     order: int
@@ -107,21 +106,14 @@ class Load:
     adapters: tuple[Adapter, ...] = ()
     by: str = RULE
     stream: str | None = None
-    entry: Entry | None = field(default=None, compare=False, repr=False)
 
-    def closed(self) -> Load:
-        """The same without its entry, which keeps a file open."""
-        return Load(
-            self.order,
-            self.source,
-            self.info,
-            self.recipe,
-            self.name,
-            self.origin,
-            self.adapters,
-            self.by,
-            self.stream,
-        )
+    def entry(self, files: Files, shape: tuple[int, ...]) -> Entry:
+        """The tensor of the checkpoint, as one of this shape.
+
+        Raises:
+            InitError: the checkpoint cannot be read, or has no such tensor.
+        """
+        return files.entry(self.recipe, self.name, self.adapters, shape)
 
     @property
     def random(self) -> bool:

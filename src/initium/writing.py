@@ -3,48 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from initium import streams
-from initium.checkpoint import Work, together
+from initium.checkpoint import Entry, Files, Work, together
 from initium.cluster import Ranks, groups_of
 from initium.errors import located
 from initium.folded import copy_into
 from initium.here import recorder_here
 from initium.initializers import Chain, Initializer
-from initium.shard import Piece, is_sharded, pieces_of
+from initium.shard import Piece, is_sharded, pieces_of, shape_of
 from initium.streams import Generators, Job, Whole, carry_out, key_from
 from initium.writes import Capture, Fill, Load, Write, is_keep
 
 Advance = Callable[[int], None]
+Key = Callable[[str, Fill | Load], int]
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """A tensor, and what is to be written to it.
 
     Attributes:
         name: for messages.
+        path: by which its stream is known, unless a write has a stream of its own.
         tensor: the tensor; nothing is written to one on `meta`.
-        writes: the writes that survive: of the whole tensor first, then of parts of it. Those of
-            checkpoints have their entry at hand, captured values are there.
-        key: of the stream of a fill, or of an adapter that draws.
+        writes: the writes that survive: of the whole tensor first, then of parts of it. Captured
+            values are there.
     """
 
     name: str
+    path: str
     tensor: Tensor
     writes: list[Write]
-    key: Callable[[Fill | Load], int]
 
 
 class Writer:
     """Writes targets: what is drawn in one parallel pass, or by torch in their order.
 
     Args:
+        key: of the stream of a fill, or of an adapter that draws, to the tensor at a path.
+        files: the checkpoints that are open; what is loaded was found in them before.
         generators: with them, torch's own functions draw (`rng="torch"`).
         advance: told of elements that are done.
 
@@ -53,8 +56,13 @@ class Writer:
     """
 
     def __init__(
-        self, generators: Generators | None = None, advance: Advance = lambda _: None
+        self,
+        key: Key,
+        files: Files,
+        generators: Generators | None = None,
+        advance: Advance = lambda _: None,
     ) -> None:
+        self.key, self.files = key, files
         self.generators = generators
         self.advance = advance
         self.not_finite: dict[str, None] = {}
@@ -74,8 +82,9 @@ class Writer:
             write = target.writes[depth]
             pieces = _pieces(target.tensor, write)
             if isinstance(write, Load):
-                if not (write.recipe.mmap and self._exchange(target.tensor, write)):
-                    reads += self._reads(pieces, write, target)
+                entry = write.entry(self.files, shape_of(target.tensor))
+                if not (write.recipe.mmap and self._exchange(target.tensor, entry)):
+                    reads += self._reads(pieces, entry, write, target)
                 continue
             with located(target.name):
                 started = self._start(pieces, write, target)
@@ -89,29 +98,26 @@ class Writer:
         for chain, part in chains:
             chain.finish(part)
 
-    def _reads(self, pieces: list[Piece], load: Load, target: Target) -> Iterator[Work]:
+    def _reads(
+        self, pieces: list[Piece], entry: Entry, load: Load, target: Target
+    ) -> Iterator[Work]:
         """The work of reading a tensor of a checkpoint into its place."""
-
-        def found() -> None:
-            self.not_finite[target.name] = None
-
-        key = target.key(load) if load.random else 0
+        found = partial(self.not_finite.setdefault, target.name)
+        key = self.key(target.path, load) if load.random else 0
         for memory, block in pieces:
-            assert load.entry is not None
             if not streams.has_memory(memory):
                 continue
             if memory.is_cpu and memory.is_contiguous():
                 streams.advise_huge_pages(memory)
-            entry = load.entry if block is None else load.entry.part(block)
-            yield from entry.pieces(memory, key, found)
+            here = entry if block is None else entry.part(block)
+            yield from here.pieces(memory, key, found)
 
-    def _exchange(self, tensor: Tensor, load: Load) -> bool:
+    def _exchange(self, tensor: Tensor, entry: Entry) -> bool:
         """Have a tensor's memory be that of the file, where that goes."""
-        assert load.entry is not None
         plain = streams.is_plain(tensor) and not tensor.is_inference()  # whose memory must stay
-        if not plain or tensor.dtype != load.entry.dtype:
+        if not plain or tensor.dtype != entry.dtype:
             return False
-        pages = load.entry.in_place()
+        pages = entry.in_place()
         if pages is None:
             return False
         tensor.data = pages
@@ -121,9 +127,10 @@ class Writer:
     def _start(self, pieces: list[Piece], write: Fill | Capture, target: Target) -> list[Job]:
         """Write what is not drawn from a stream; jobs for what is."""
         if isinstance(write, Fill):
-            key = 0 if self.generators is not None else target.key(write)
+            key = 0 if self.generators is not None else self.key(target.path, write)
             return _start_fill(pieces, write.initializer, key, self.generators)
-        _copy(given(write), pieces)
+        assert write.values is not None
+        _copy(write.values, pieces)
         return []
 
 
@@ -133,15 +140,6 @@ def _pieces(tensor: Tensor, write: Write) -> list[Piece]:
     if is_sharded(tensor):
         return pieces_of(tensor, write.where.slices)
     return [Piece(write.where.of(tensor.data), None)]  # while recording, a place in memory
-
-
-def given(write: Load | Capture, key: int = 0) -> Tensor:
-    """The values of a checkpoint, or those that were captured; they are known to be there."""
-    if isinstance(write, Load):
-        assert write.entry is not None
-        return write.entry.read(key)
-    assert write.values is not None
-    return write.values
 
 
 def fill_tensor(

@@ -15,7 +15,7 @@ from initium.checkpoint.inspecting import inspect_checkpoint as inspect_checkpoi
 from initium.checkpoint.loading import Loading as Loading
 from initium.checkpoint.match import Match as Match
 from initium.checkpoint.match import Matcher as Matcher
-from initium.checkpoint.match import rematch as rematch
+from initium.checkpoint.match import check_fits as check_fits
 from initium.checkpoint.recipe import Files as Files
 from initium.checkpoint.recipe import Opened as Opened
 from initium.checkpoint.recipe import Recipe as Recipe

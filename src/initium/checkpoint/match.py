@@ -150,24 +150,16 @@ class Matcher:
         return (Adapted(entry, tuple(at_work), want) if at_work else entry), tuple(at_work)
 
 
-def rematch(
-    entries: Mapping[str, Entry], name: str, slot: Slot, adapters: Sequence[Adapter]
-) -> Entry:
-    """The entry of a name that a plan speaks of, for a slot.
+def check_fits(entry: Entry, slot: Slot) -> None:
+    """Look at everything about an entry that a slot shall get, before its values are read.
 
     Raises:
-        InitError: the file has no such tensor, or it does not fit.
+        InitError: the slot cannot get it, or it is damaged.
     """
-    if name not in entries:
-        raise InitError(f"the checkpoint has no tensor {name!r}")
-    entry = entries[name]
-    if adapters:
-        entry = Adapted(entry, tuple(adapters), shape_of(slot.tensor))
     problem = _problem(entry, slot)
     if problem:
         raise InitError(problem)
     entry.prepare()
-    return entry
 
 
 def _problem(entry: Entry, slot: Slot) -> str | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from initium.checkpoint.adapters import Adapter
+from initium.checkpoint.computed import Adapted
 from initium.checkpoint.converters import Converter, Entries, build_converters
+from initium.checkpoint.entry import Entry
 from initium.checkpoint.opening import open_checkpoint
 from initium.checkpoint.sources import valid_sha256
-from initium.errors import InitAssertionError, InitTypeError, did_you_mean, listing
+from initium.errors import InitAssertionError, InitError, InitTypeError, did_you_mean, listing
 
 # what data parallel, FSDP and the compiler put into names
 _WITHIN = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -39,7 +42,7 @@ class Recipe:
     sha256: str | None = None
     trust_pickle: bool = False
     offline: bool = field(default=False, compare=False)
-    mmap: bool = False
+    mmap: bool = field(default=False, repr=False)  # its tensors are the same
 
     def __post_init__(self) -> None:
         if not isinstance(self.checkpoint, str):
@@ -111,13 +114,38 @@ class Files:
     def __init__(self) -> None:
         self._files: dict[tuple[Any, ...], Entries] = {}
         self._opened: dict[str, Opened] = {}
+        self._met: dict[int, tuple[Recipe, Opened]] = {}  # by id
+
+    def __reduce__(self) -> tuple[type[Files], tuple[()]]:
+        return Files, ()  # what is open here is not elsewhere
+
+    def copy(self) -> Files:
+        """The same files; what either of the two opens from now on, the other does not know."""
+        made = Files()
+        made._files, made._opened = dict(self._files), dict(self._opened)
+        return made
 
     def opened(self, recipe: Recipe) -> Opened:
         """What a recipe asks for."""
-        at = repr(recipe)  # a converter of a user may have no hash
-        if at not in self._opened:
-            self._opened[at] = Opened(recipe, self.open(recipe))
-        return self._opened[at]
+        if id(recipe) not in self._met:
+            at = repr(recipe)  # a converter of a user may have no hash
+            if at not in self._opened:
+                self._opened[at] = Opened(recipe, self.open(recipe))
+            self._met[id(recipe)] = recipe, self._opened[at]
+        return self._met[id(recipe)][1]
+
+    def entry(
+        self, recipe: Recipe, name: str, adapters: Sequence[Adapter], shape: tuple[int, ...]
+    ) -> Entry:
+        """The tensor to which a recipe gives this name, made by adapters to be of this shape.
+
+        Raises:
+            InitError: there is none.
+        """
+        entries = self.opened(recipe).entries
+        if name not in entries:
+            raise InitError(f"the checkpoint has no tensor {name!r}")
+        return Adapted(entries[name], tuple(adapters), shape) if adapters else entries[name]
 
     def open(self, recipe: Recipe) -> Entries:
         """The tensors of the recipe's file by the names they have in it."""

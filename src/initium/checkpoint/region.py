@@ -11,7 +11,7 @@ from torch import Tensor
 
 from initium.checkpoint.blob import Blob
 from initium.checkpoint.entry import Entry, Found, Work, ignored
-from initium.checkpoint.window import SIZE, Stretch, Window, memory_of
+from initium.checkpoint.window import SIZE, Stretch, memory_of
 from initium.errors import InitError
 from initium.streams import Block
 
@@ -112,8 +112,7 @@ class Region(Entry):
         for first in range(0, tensor.numel(), each):
             small = tensor.numel() <= each
             part = tensor if small else tensor.view(-1)[first : first + each]
-            stretch = Stretch(self.offset + first * width, self.dtype, part, found)
-            yield Window(self.blob, [stretch])
+            yield Stretch(self.blob, self.offset + first * width, self.dtype, part, found)
 
     def _in_rows(self, tensor: Tensor, found: Found) -> Iterator[Work]:
         """Of a shard of columns, say, what lies together by itself, or a few rows at a time."""

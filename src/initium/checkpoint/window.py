@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -24,19 +25,25 @@ _GAP = 1 << 12  # bytes that nobody wants, for which it is not worth to look twi
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Elements that follow each other in a file.
+    """Elements that follow each other in a file; called, it is looked through by itself.
 
     Attributes:
+        blob: the file.
         offset: of the first byte.
         dtype: in the file.
         to: contiguous memory that gets them, cast where it is of another dtype.
         found: told of NaN and infinite values.
     """
 
+    blob: Blob
     offset: int
     dtype: torch.dtype
     to: Tensor
     found: Found
+
+    def __call__(self) -> int:
+        """Fill its memory; how many elements that were."""
+        return Window([self])()
 
     @property
     def end(self) -> int:
@@ -63,7 +70,6 @@ class Stretch:
 class Window:
     """Stretches that lie side by side in a file, in its order."""
 
-    blob: Blob
     stretches: list[Stretch]
 
     def __call__(self) -> int:
@@ -77,40 +83,42 @@ class Window:
     @contextmanager
     def _bytes(self, start: int, size: int) -> Iterator[int]:
         """The address of a copy, or of the pages of the file itself."""
+        blob = self.stretches[0].blob
         if size >= _MAPPED:
-            with self.blob.mapped(start, size) as source:
+            with blob.mapped(start, size) as source:
                 if source is not None:
                     yield source
                     return
         buffer = staging(size, torch.uint8, pinned=False)
-        self.blob.read_into(start, memory_of(buffer))
+        blob.read_into(start, memory_of(buffer))
         yield buffer.data_ptr()
 
 
 def together(work: Iterable[Work]) -> Iterator[Work]:
-    """The same work; windows on one file follow its order, and small ones are looked through as one."""
-    windows: dict[int, list[Window]] = {}
+    """The same work; stretches of a file follow its order, and small ones are looked through as one."""
+    files: dict[int, list[Stretch]] = {}
     for item in work:
-        if isinstance(item, Window):
-            windows.setdefault(id(item.blob), []).append(item)
+        if isinstance(item, Stretch):
+            files.setdefault(id(item.blob), []).append(item)
         else:
             yield item
-    for found in windows.values():
-        found.sort(key=lambda window: window.stretches[0].offset)
+    for found in files.values():
+        found.sort(key=attrgetter("offset"))
         yield from _joined(found)
 
 
-def _joined(windows: list[Window]) -> Iterator[Window]:
-    first, *others = windows
-    joined = list(first.stretches)
-    for window in others:
-        gap = window.stretches[0].offset - joined[-1].end
-        if 0 <= gap <= _GAP and window.stretches[-1].end - joined[0].offset <= SIZE:
-            joined += window.stretches
-        else:
-            yield Window(first.blob, joined)
-            joined = list(window.stretches)
-    yield Window(first.blob, joined)
+def _joined(stretches: list[Stretch]) -> Iterator[Window]:
+    joined: list[Stretch] = []
+    first = end = 0
+    for stretch in stretches:
+        its_end = stretch.end
+        if joined and not (0 <= stretch.offset - end <= _GAP and its_end - first <= SIZE):
+            yield Window(joined)
+            joined = []
+        first = first if joined else stretch.offset
+        joined.append(stretch)
+        end = its_end
+    yield Window(joined)
 
 
 def memory_of(tensor: Tensor) -> Any:

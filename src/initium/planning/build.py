@@ -111,7 +111,7 @@ class Planner(Noted):
         if strict and errors:
             raise InitError("strict mode; nothing was written:\n- " + "\n- ".join(errors))
         name, loadings = type(self.tree.root).__name__, tuple(self.loads.loadings)
-        return Plan(name, lines, findings, loadings, self.seed, self.rng)
+        return Plan(name, lines, findings, loadings, self.seed, self.rng, self.loads.files)
 
     def _advise(self, rule: Rule) -> None:
         for each in (rule, *rule.overrides):

@@ -8,10 +8,9 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
+from initium.checkpoint import Files
 from initium.errors import InitError
-from initium.lines import Line
 from initium.planning.model import Plan
-from initium.writes import Load
 
 # kept outside of the modules: nothing of ours hangs on them
 _SET: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
@@ -30,8 +29,7 @@ def remembered(module: nn.Module) -> frozenset[str]:
 
 def remember_plan(model: nn.Module, plan: Plan) -> None:
     """Note by which plan a model was, or will be, initialised."""
-    lines = {name: _closed(line) for name, line in plan.lines.items()}
-    _PLANS[model] = replace(plan, lines=lines)
+    _PLANS[model] = replace(plan, files=Files())  # nothing of the old ones is kept in memory
 
 
 def plan_of(model: nn.Module) -> Plan:
@@ -50,7 +48,7 @@ def plan_of(model: nn.Module) -> Plan:
             f"there is no plan of this {type(model).__name__}: initium.build(factory) makes one, and "
             "initium.plan(model, init_cfg) plans rules for a model that is there"
         )
-    return _PLANS[model]
+    return replace(_PLANS[model], files=Files())
 
 
 def planned_within(model: nn.Module) -> list[nn.Module]:
@@ -58,11 +56,3 @@ def planned_within(model: nn.Module) -> list[nn.Module]:
     if model in _PLANS:
         return [model]
     return [found for child in model.children() for found in planned_within(child)]
-
-
-def _closed(line: Line) -> Line:
-    """Without handles on checkpoints, which would keep them in memory."""
-    if not any(isinstance(write, Load) for write in line.writes):
-        return line
-    writes = tuple(w.closed() if isinstance(w, Load) else w for w in line.writes)
-    return line.with_writes(writes)

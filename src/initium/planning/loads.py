@@ -36,6 +36,7 @@ class Loads:
     """Opens and matches the checkpoints of a plan.
 
     Attributes:
+        files: those that were opened.
         loadings: what each gave.
         findings: what the reader should know.
     """
@@ -43,7 +44,7 @@ class Loads:
     def __init__(self) -> None:
         self.loadings: list[Loading] = []
         self.findings: list[Finding] = []
-        self._files = Files()
+        self.files = Files()
         self._coming: list[Wish] = []  # by rules whose turn comes later, in that order
 
     def coming(self, wishes: Sequence[Wish]) -> None:
@@ -84,7 +85,6 @@ class Loads:
                     name=name,
                     origin=entry.text,
                     adapters=adapters,
-                    entry=entry,
                 ),
             )
             for slot, name, entry, adapters in match.loads
@@ -110,7 +110,7 @@ class Loads:
 
     def _match(self, wish: Wish, slots: list[Slot]) -> Match:
         declared = wish.declared
-        opened = self._files.opened(declared.recipe)
+        opened = self.files.opened(declared.recipe)
         return Matcher(
             wish.below,
             opened.entries,
@@ -122,7 +122,7 @@ class Loads:
 
     def _check(self, wish: Wish, match: Match, slots: list[Slot]) -> None:
         """Note what the checkpoint gives and what not, and raise where it must not be so."""
-        declared, opened = wish.declared, self._files.opened(wish.declared.recipe)
+        declared, opened = wish.declared, self.files.opened(wish.declared.recipe)
         hint = suggest(slots, wish.below, opened.keys) if match.missing else ""
         classes = hooked([*match.missing, *match.mismatched])
         if classes:

@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from initium.checkpoint import Files
 from initium.checkpoint.loading import Loading
 from initium.errors import InitError, InitKeyError, near_or_some
 from initium.given import check_is
@@ -32,6 +33,8 @@ class Plan:
         loadings: what each checkpoint gives, and what it does not.
         seed: of the random streams; None: one is drawn when the plan is applied.
         rng: `'philox'`, or `'torch'` for torch's own functions in the order of the plan.
+        files: the checkpoints that are open; they stay so, and what they are, while the plan is
+            there. Others are opened when it is carried out.
 
     >>> import initium
     >>> from torch import nn
@@ -46,6 +49,7 @@ class Plan:
     loadings: tuple[Loading, ...] = ()
     seed: Seed | None = None
     rng: str = "philox"
+    files: Files = field(default_factory=Files, compare=False, repr=False)
 
     def __getitem__(self, name: str) -> Line:
         """The line of a tensor, by its name, its path without wrappers, or an alias."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from initium.streams import Seed, keys_of
-from initium.writes import Draw, Fill, Write
+from initium.writes import Draw, Fill, Load, Write
 
 
 class Numbering:
@@ -29,9 +29,9 @@ class Numbering:
         if isinstance(stream, Draw) and stream.name is None:
             stream.name, stream.seed = self._next(), self._seed
 
-    def key(self, path: str, fill: Fill) -> int:
-        """The key that a fill is drawn with; `path` is what the model calls the tensor."""
-        stream = fill.stream.name if isinstance(fill.stream, Draw) else fill.stream
+    def key(self, path: str, write: Fill | Load) -> int:
+        """The key that a write is drawn with; `path` is what the model calls the tensor."""
+        stream = write.stream.name if isinstance(write.stream, Draw) else write.stream
         return stream if isinstance(stream, int) else self._key_of(stream or path)
 
     def _next(self) -> str:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from initium.checkpoint import Files
 from initium.record.geometry import is_plain
 from initium.record.numbering import Numbering
 from initium.record.program import Program
@@ -133,8 +133,8 @@ class Storages:
         """Write to memory now, to the tensor that the model has at `path`."""
         for write in writes:
             self.numbering.name(write)
-        key = partial(self.numbering.key, path)
-        Writer(self.generators).write([Target(path, tensor, writes, key)])
+        writer = Writer(self.numbering.key, Files(), self.generators)
+        writer.write([Target(path, path, tensor, writes)])
 
     def settle_for_others(self, tensor: Tensor) -> None:
         """Run the notes on a storage that others will write to or read unseen."""
