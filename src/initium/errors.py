@@ -60,15 +60,16 @@ class located:  # noqa: N801 (a context manager, read as a word)
     """Add the place (a rule, a tensor, a file) in front of an `InitError` raised inside.
 
     A class, since a generator takes three times as long, and every tensor passes through several.
+    For many tensors one after the other, each is set as the `place` when its turn comes.
     """
 
     __slots__ = ("place",)
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str = "") -> None:
         self.place = place
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> located:
+        return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, InitError):

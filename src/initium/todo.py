@@ -85,13 +85,13 @@ def just_planned(
 ) -> ToDo:
     """The same for a plan that was just made of this tree: what was checked then is fine."""
     found = []
-    for slot in tree.slots:
-        line = plan.lines.get(slot.name)
-        writes = [] if line is None else line.carried_out
-        if line is not None and writes and wanted(slot, writes):
-            with located(line.name):
+    with located() as at:
+        for slot in tree.slots:
+            line = plan.lines.get(slot.name)
+            if line is not None and line.carried_out and wanted(slot, line.carried_out):
+                at.place = line.name
                 _check_memory(slot.tensor, line, on_meta)
-            found.append((slot, writes))
+                found.append((slot, line.carried_out))
     return _arranged(plan, tree, found)
 
 

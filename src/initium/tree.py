@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
@@ -45,7 +45,7 @@ class Slot:
     owner: nn.Module
     local: str
     is_buffer: bool = False
-    aliases: list[Slot] = field(default_factory=list)
+    aliases: tuple[Slot, ...] = ()
 
     @property
     def tensor(self) -> Tensor:
@@ -93,22 +93,34 @@ class Tree:
 
     def grow(self) -> list[Slot]:
         """Take in what was added to the model since; the new slots."""
-        self.modules: dict[str, nn.Module] = dict(self.root.named_modules(remove_duplicate=False))
-        self.paths = self._paths()
-        self._path_of = {id(module): self.paths[n] for n, module in reversed(self.modules.items())}
-        known = {_identity(slot): slot for slot in self.slots}
+        self.modules: dict[str, nn.Module] = {}
+        self.paths: dict[str, str] = {}
+        self._path_of: dict[int, str] = {}
+        self._visit(self.root, "", "")
+        known = _Known()
+        for slot in self.slots:
+            known.first(slot)
         new = []
         for place in self._places():
             if (id(place.owner), place.local) in self.at:
                 continue
-            first = known.setdefault(_identity(place), place)
+            first = known.first(place)
             if first is place:
                 new.append(place)
             else:
-                first.aliases.append(place)
+                first.aliases += (place,)
             self.at[id(place.owner), place.local] = first
         self.slots += new
         return new
+
+    def _visit(self, module: nn.Module, name: str, path: str) -> None:
+        self.modules[name], self.paths[name] = module, path
+        self._path_of.setdefault(id(module), path)
+        inside = wrapped_as(module)
+        for leaf, child in module._modules.items():
+            if child is not None:
+                below = path if leaf == inside else join(path, leaf)
+                self._visit(child, join(name, leaf), below)
 
     def path_of(self, module: nn.Module) -> str:
         """The (first) path of a module of this tree."""
@@ -118,25 +130,14 @@ class Tree:
         """Whether a module is part of this tree."""
         return id(module) in self._path_of
 
-    def _paths(self) -> dict[str, str]:
-        paths, wrapping = {"": ""}, {"": wrapped_as(self.root)}
-        for name, module in self.modules.items():
-            if name:
-                parent, _, leaf = name.rpartition(".")
-                above = paths[parent]
-                inside = wrapping[parent] == leaf
-                paths[name] = above if inside else f"{above}.{leaf}" if above else leaf
-                wrapping[name] = wrapped_as(module)
-        return paths
-
     def _places(self) -> Iterator[Slot]:
         for buffers in (False, True):
             for name, module in self.modules.items():
+                path = self.paths[name]
                 held = module._buffers if buffers else module._parameters
-                stem, path = (f"{n}." if n else "" for n in (name, self.paths[name]))
                 for local, tensor in held.items():
                     if tensor is not None:
-                        yield Slot(stem + local, path + local, module, local, buffers)
+                        yield Slot(join(name, local), join(path, local), module, local, buffers)
 
     @property
     def named(self) -> dict[str, Slot]:
@@ -170,18 +171,35 @@ class Tree:
         return found
 
 
-def _identity(slot: Slot) -> object:
-    """Equal for two places of one tensor: the same object, or the same memory seen the same way."""
-    tensor = slot.tensor
+class _Known:
+    """Tensors, to find those that are there twice: one object, or one memory seen the same way."""
+
+    def __init__(self) -> None:
+        self._first: dict[object, Slot] = {}
+
+    def first(self, place: Slot) -> Slot:
+        """The first place where this tensor was met; this one, if it was not."""
+        tensor = place.tensor
+        memory = _memory_of(tensor)
+        first = self._first.setdefault(memory, place)  # most have theirs for themselves
+        if first is place or first.tensor is tensor or _view_of(first.tensor) == _view_of(tensor):
+            return first
+        return self._first.setdefault((memory, _view_of(tensor)), place)
+
+
+def _memory_of(tensor: Tensor) -> int:
+    """The number of a storage, on meta, too, where there are no addresses; else of the tensor."""
     try:
-        # on meta, too, where there are no addresses
-        storage, offset = tensor.untyped_storage()._cdata, tensor.storage_offset()
-        seen_as = (offset, tensor.shape, tensor.stride(), tensor.dtype)
+        storage: int = tensor.untyped_storage()._cdata
     except (RuntimeError, ValueError, NotImplementedError):  # lazy, fake or sparse: no storage
         return id(tensor)
-    return (storage, seen_as) if tensor.numel() else id(tensor)
+    return storage if tensor.numel() else id(tensor)
 
 
-def join(*segments: str) -> str:
-    """Dotted name of its non-empty parts."""
-    return ".".join(segment for segment in segments if segment)
+def _view_of(tensor: Tensor) -> object:
+    return tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+
+
+def join(above: str, below: str) -> str:
+    """Dotted name of two parts, either of which may be empty."""
+    return f"{above}.{below}" if above and below else above or below

@@ -15,31 +15,37 @@ def turns(todo: ToDo) -> list[ToDo]:
 
     Nearly always that is all of it: tensors that lie side by side in one memory do not meet.
     """
-    turn = [0] * len(todo)
+    turn: dict[int, int] = {}  # of the places, in the list, of those that meet others
     for places in _meeting(todo):
         for n, i in enumerate(places):
             tensor = todo[i][0].tensor
             met = (j for j in places[:n] if overlap(todo[j][0].tensor, tensor))
             turn[i] = max((turn[j] + 1 for j in met), default=0)
-    numbered = list(zip(todo, turn, strict=True))
-    return [[item for item, its in numbered if its == n] for n in range(max(turn, default=0) + 1)]
+    if not turn:
+        return [todo]
+    its = [turn.get(i, 0) for i in range(len(todo))]
+    return [
+        [item for item, n in zip(todo, its, strict=True) if n == t] for t in range(max(its) + 1)
+    ]
 
 
 def _meeting(todo: ToDo) -> Iterator[list[int]]:
     """The places, in the list, of tensors whose memory may have elements in common."""
-    spans = sorted(
-        (*_span(slot.tensor), i)
-        for i, (slot, _) in enumerate(todo)
-        if is_plain(slot.tensor) and slot.tensor.numel() and not slot.tensor.is_meta
-    )
+    spans = []
+    for i, (slot, _) in enumerate(todo):
+        tensor = slot.tensor
+        if not tensor.is_meta and is_plain(tensor) and tensor.numel():
+            spans.append((*_span(tensor), i))
     together, reached = list[int](), 0
-    for first, end, i in spans:
-        if first >= reached and together:
-            yield sorted(together)
+    for first, end, i in sorted(spans):
+        if first >= reached:
+            if len(together) > 1:
+                yield sorted(together)
             together = []
         together.append(i)
         reached = max(reached, end)
-    yield sorted(together)
+    if len(together) > 1:
+        yield sorted(together)
 
 
 def _span(tensor: Tensor) -> tuple[int, int]:

@@ -96,7 +96,7 @@ class Matcher:
         return result
 
     def _match(self, slot: Slot, result: Match) -> None:
-        names = names_below(slot, self.below)
+        names = names_below(slot, self.below) if self.below else slot.names
         found = [name for name in names if name in self.entries]
         if not found and self.stripped:
             shorter = (name.removeprefix(self.stripped) for name in names)
@@ -112,19 +112,22 @@ class Matcher:
             (result.spared if spared else result.missing).append(slot)
 
     def _load(self, slot: Slot, names: list[str], name: str, result: Match) -> None:
-        adapters = [a for a in self.adapters if a.means(*names)]
-        self._adapted.update(a for a in adapters if a.drops)
+        adapters = [a for a in self.adapters if a.means(*names)] if self.adapters else []
+        dropping = [a for a in adapters if a.drops]
+        self._adapted.update(dropping)
         if is_lazy(slot.tensor):
             text = (
                 "has no shape yet; call the model once before, so that its lazy modules know theirs"
             )
             result.mismatched[slot] = f"{slot.name} {text}"
             return
-        if any(adapter.drops for adapter in adapters):
+        if dropping:
             result.spared.append(slot)
             return
-        with located(slot.name):
-            entry, at_work = self._adapt(self.entries[name], shape_of(slot.tensor), adapters)
+        entry, at_work = self.entries[name], tuple[Adapter, ...]()
+        if adapters:
+            with located(slot.name):
+                entry, at_work = self._adapt(entry, shape_of(slot.tensor), adapters)
         problem = _problem(entry, slot)
         if problem:
             result.mismatched[slot] = problem

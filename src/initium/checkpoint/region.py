@@ -20,9 +20,11 @@ _ROWS = 1 << 20  # bytes of rows that are read at a time, where they must be cut
 _ALONE = 1 << 16  # bytes that are read by themselves, where others lie between them and the next
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Region(Entry):
     """A tensor whose bytes lie in a file.
+
+    It is not changed; to be frozen would cost half of its making, and files have many.
 
     Attributes:
         blob: the file.
@@ -104,14 +106,16 @@ class Region(Entry):
         if self.stride is not None and 0 not in self.shape:
             yield from self._in_rows(tensor, found)
             return
-        if not tensor.is_contiguous() or tensor.numel() == 0:
+        size, width = tensor.numel(), self.dtype.itemsize
+        if size == 0 or not tensor.is_contiguous():
             yield from super().pieces(tensor, key, found)
             return
-        width = self.dtype.itemsize
-        each = SIZE // width
-        for first in range(0, tensor.numel(), each):
-            small = tensor.numel() <= each
-            part = tensor if small else tensor.view(-1)[first : first + each]
+        if size * width <= SIZE:
+            yield Stretch(self.blob, self.offset, self.dtype, tensor, found)
+            return
+        flat, each = tensor.view(-1), SIZE // width
+        for first in range(0, size, each):
+            part = flat[first : first + each]
             yield Stretch(self.blob, self.offset + first * width, self.dtype, part, found)
 
     def _in_rows(self, tensor: Tensor, found: Found) -> Iterator[Work]:

@@ -23,7 +23,7 @@ _MAPPED = 1 << 16  # fewer are read: to map them would take longer
 _GAP = 1 << 12  # bytes that nobody wants, for which it is not worth to look twice
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)  # frozen, it would take twice as long to make
 class Stretch:
     """Elements that follow each other in a file; called, it is looked through by itself.
 

@@ -97,7 +97,7 @@ class Planner(Noted):
         check_cover(cover)
         finished = self.user_code.finished(self.writes)
         for slot, writes in finished.items():
-            if (id(slot.owner), slot.local) not in self.released:
+            if not self.released or (id(slot.owner), slot.local) not in self.released:
                 check_writes(slot, writes)
         lines = {
             slot.name: line_of(slot, writes)
@@ -165,10 +165,12 @@ class Planner(Noted):
 
     def _loads(self, wish: Wish) -> None:
         order = self.next_order()
-        for slot, load in self.loads.place(wish, self.writes, order):
-            with located(slot.name):
+        placed = self.loads.place(wish, self.writes, order)
+        with located() as at:
+            for slot, load in placed:
+                at.place = slot.name
                 check_held(slot.tensor)
-            self.writes[slot].append(load)
+                self.writes[slot].append(load)
 
 
 def plan_config(

@@ -53,8 +53,9 @@ class Coverage:
         yield from self._shadowed(rules)
         yield from self._unwritten(born)
         yield from self._lost(lost)
+        untouched = set(born)
         unset = [name for name, line in self.lines.items() if not line.writes]
-        unset = [name for name in unset if self.slots[name] not in born]
+        unset = [name for name in unset if self.slots[name] not in untouched]
         if unset:
             yield Finding(
                 "unset",

@@ -72,7 +72,7 @@ class Loads:
         if later is not None:
             self.loadings.append(Loading(source, path, superseded=later))
             return []
-        match = self._match(wish, mine)
+        match, info = self._match(wish, mine), wish.declared.info()
         self._check(wish, match, mine)
         return [
             (
@@ -80,7 +80,7 @@ class Loads:
                 Load(
                     order=order,
                     source=source,
-                    info=wish.declared.info(),
+                    info=info,
                     recipe=wish.declared.recipe,
                     name=name,
                     origin=entry.text,
@@ -92,6 +92,8 @@ class Loads:
 
     def _superseding(self, mine: list[Slot], slots: list[Slot]) -> str | None:
         """The source of the later rules that load every one of these tensors; None: they do not."""
+        if not self._coming:
+            return None
         left = {slot for slot in mine if not _by_itself(slot)}
         loaded: set[Slot] = set()
         sources = []
@@ -157,7 +159,8 @@ class Loads:
 
 def _loading(wish: Wish, match: Match, slots: list[Slot]) -> Loading:
     loaded = {slot for slot, *_ in match.loads}
-    counted = [slot for slot in slots if not slot.is_buffer and not is_lazy(slot.tensor)]
+    counted = (slot for slot in slots if not slot.is_buffer and not is_lazy(slot.tensor))
+    elements = {slot: prod(shape_of(slot.tensor)) for slot in counted}
     return Loading(
         source=wish.rule.source,
         checkpoint=wish.declared.recipe.checkpoint,
@@ -169,8 +172,8 @@ def _loading(wish: Wish, match: Match, slots: list[Slot]) -> Loading:
         ),
         fresh=tuple(slot.name for slot in match.fresh),
         unused=tuple(match.unused),
-        elements=sum(prod(shape_of(s.tensor)) for s in counted if s in loaded),
-        total=sum(prod(shape_of(s.tensor)) for s in counted),
+        elements=sum(n for slot, n in elements.items() if slot in loaded),
+        total=sum(elements.values()),
     )
 
 

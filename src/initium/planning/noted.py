@@ -85,7 +85,7 @@ def line_of(slot: Slot, writes: list[Write]) -> Line:
         path=slot.path,
         shape=() if is_lazy(tensor) else shape_of(tensor),
         dtype=_name(tensor.dtype),
-        aliases=tuple(alias.name for alias in slot.aliases),
+        aliases=tuple([alias.name for alias in slot.aliases]),
         writes=tuple(writes),
         persistent=slot.persistent,
     )

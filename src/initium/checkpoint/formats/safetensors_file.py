@@ -46,10 +46,11 @@ def read_safetensors(blob: Blob) -> dict[str, Entry]:
     _check_metadata(header.pop("__metadata__", None))
     file = re.split(r"[/\\]", blob.name)[-1]
     entries, spans = {}, []
-    for key, fields in header.items():
-        with located(key):
-            entries[key], span = _entry(blob, start, fields, f"{file}: {key}")
-        spans.append((*span, key))
+    with located() as at:
+        for key, fields in header.items():
+            at.place = key
+            entries[key], begin, end = _entry(blob, start, fields, f"{file}: {key}")
+            spans.append((begin, end, key))
     _check_tiled(spans, blob.size - start)
     return entries
 
@@ -124,12 +125,12 @@ def _check_metadata(metadata: Any) -> None:
         raise InitError("__metadata__ must map str to str")
 
 
-def _entry(blob: Blob, start: int, fields: Any, text: str) -> tuple[Entry, tuple[int, int]]:
+def _entry(blob: Blob, start: int, fields: Any, text: str) -> tuple[Entry, int, int]:
     """A tensor, and from where to where in the data it lies."""
     if not isinstance(fields, dict) or fields.keys() != _FIELDS:
         said = listing(map(repr, fields)) if isinstance(fields, dict) else reprlib.repr(fields)
         raise InitError(f"a tensor has the fields {', '.join(_FIELDS)}, but this one has: {said}")
-    name, shape, offsets = (fields[field] for field in _FIELDS)
+    name, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(name, str):
         raise InitError(f"dtype must be a str, but is {reprlib.repr(name)}")
     _check_sizes("shape", shape)
@@ -142,8 +143,8 @@ def _entry(blob: Blob, start: int, fields: Any, text: str) -> tuple[Entry, tuple
     _check_bytes(shape, name, bits, end - begin)
     if dtype is None:
         reason = f"torch has no dtype for {name}"
-        return Unreadable(tuple(shape), torch.uint8, text, reason), (begin, end)
-    return Region(blob, start + begin, tuple(shape), dtype, text), (begin, end)
+        return Unreadable(tuple(shape), torch.uint8, text, reason), begin, end
+    return Region(blob, start + begin, tuple(shape), dtype, text), begin, end
 
 
 def _dtype(name: str) -> torch.dtype | None:
@@ -152,11 +153,11 @@ def _dtype(name: str) -> torch.dtype | None:
 
 
 def _check_sizes(field: str, value: Any) -> None:
-    # type(), not isinstance(): a bool is an int
-    if not isinstance(value, list) or any(type(n) is not int or n < 0 for n in value):
-        raise InitError(
-            f"{field} must be a list of whole numbers from 0, but is {reprlib.repr(value)}"
-        )
+    for n in value if isinstance(value, list) else [None]:
+        if type(n) is not int or n < 0:  # not isinstance(): a bool is an int
+            raise InitError(
+                f"{field} must be a list of whole numbers from 0, but is {reprlib.repr(value)}"
+            )
 
 
 def _check_bytes(shape: list[int], dtype: str, bits: int | None, length: int) -> None:
