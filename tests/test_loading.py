@@ -1,6 +1,9 @@
 """Pretrained: all or nothing, whatever the file; formats, inspection and conversion."""
 
+import copy
+import gc
 import json
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -125,9 +128,49 @@ def test_a_file_replaced_after_the_plan_is_still_the_one_that_was_planned(saved,
     made = plan(net(), load(path))
     save_file({k: v + 1 for k, v in saved.items()}, tmp_path / "new")
     (tmp_path / "new").replace(path)
-    model = net()
+    models = [net(), net()]
+    for model in models:  # as often as it is applied
+        initium.apply(made, model)
+        assert same(bits(model), saved)
+    # the plan that a model remembers goes by the path, as one that was saved
+    initium.apply(initium.plan_of(models[0]), models[1])
+    assert same(bits(models[1]), {k: v + 1 for k, v in saved.items()})
+
+
+def descriptors():
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_files_are_closed_when_no_plan_needs_them_any_more(saved, tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_file(saved, path)
+    before, models = descriptors(), [net() for _ in range(3)]
+    initialize(models[0], load(path))
+    assert descriptors() == before
+    made = plan(net(), load(path))
+    assert descriptors() == before + 1
+    initium.apply(made, models[1])
+    del made
+    assert descriptors() == before
+    remembered = initium.plan_of(models[1])
+    initium.apply(remembered, models[2])
+    assert descriptors() == before  # though the plan is there, which has opened it for that time
+
+
+@pytest.mark.parametrize("travels", [lambda p: pickle.loads(pickle.dumps(p)), copy.deepcopy])
+def test_a_plan_goes_to_another_process_without_its_open_files(travels, saved, tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_file({k: v for k, v in saved.items() if k != "fc.bias"}, path)
+    made = plan(net(), [dict(type="Normal", layer="Linear"), load(path, strict=False)], seed=3)
+    there, model, twin = travels(made), net(), net()
+    assert there == made
     initium.apply(made, model)
-    assert same(bits(model), saved)
+    del made
+    gc.collect()
+    initium.apply(there, twin)
+    assert same(bits(twin), bits(model))
 
 
 def test_a_second_bad_checkpoint_keeps_the_first_from_being_written(saved, tmp_path):

@@ -87,9 +87,8 @@ def just_planned(
     found = []
     with located() as at:
         for slot in tree.slots:
-            line = plan.lines.get(slot.name)
+            at.place, line = slot.name, plan.lines.get(slot.name)
             if line is not None and line.carried_out and wanted(slot, line.carried_out):
-                at.place = line.name
                 _check_memory(slot.tensor, line, on_meta)
                 found.append((slot, line.carried_out))
     return _arranged(plan, tree, found)
