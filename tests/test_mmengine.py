@@ -2,9 +2,11 @@
 
 import sys
 import warnings
+from collections import OrderedDict
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -69,6 +71,41 @@ def test_the_runner_initialises_our_model_once(tmp_path):
     assert model.is_init
     assert model.calls == [[[1.0] * 4] * 3]
     assert not torch.equal(model.linear.weight, torch.ones(3, 4))  # it has been trained
+
+
+@pytest.fixture(autouse=True)
+def loggers(monkeypatch):
+    """MMEngine's of each test are its own: they are called by the second in which a run starts."""
+    from mmengine.logging import MMLogger
+
+    monkeypatch.setattr(MMLogger, "_instance_dict", OrderedDict())
+    yield MMLogger
+    for made in MMLogger._instance_dict.values():
+        for handler in made.handlers:
+            handler.close()
+
+
+def test_the_log_of_a_run_has_the_report(tmp_path, caplog, loggers):
+    save_file({"weight": torch.ones(3, 4)}, tmp_path / "x.safetensors")
+    rule = dict(type="Pretrained", checkpoint=str(tmp_path / "x.safetensors"), to="linear")
+    model = Ours(init_cfg=[dict(type="Constant", layer="Linear", val=1, bias=2), rule])
+    runner(model, tmp_path).train()
+    (file,) = tmp_path.glob("*/*.log")
+    text = file.read_text()
+    for said in (
+        f"load model from: {tmp_path}/x.safetensors",
+        "linear.weight - torch.Size([3, 4]):\nPretrainedInit: load from",
+        "linear.bias - torch.Size([3]):\nConstantInit: val=1, bias=2",
+    ):
+        assert text.count(said) == 1, text
+    assert "ConstantInit" not in caplog.text  # of a long report, in one place, as MMEngine does
+
+
+def test_its_log_without_files_is_left_alone(caplog, loggers):
+    loggers.get_instance("without a file")
+    with caplog.at_level("INFO", "initium"):
+        Ours(init_cfg=dict(type="Constant", layer="Linear", val=1)).init_weights()
+    assert caplog.text.count("ConstantInit: val=1, bias=0") == 2
 
 
 def test_a_model_that_is_resumed_is_as_its_checkpoint(tmp_path, monkeypatch):

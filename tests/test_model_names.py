@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 from itertools import zip_longest
+from unittest.mock import patch
 
 import pytest
 from torch import nn
@@ -100,6 +101,11 @@ def test_a_file_runs_with_one_word_exchanged(package):
     drawn = net.blocks[0][0].weight
     assert 0.004 < drawn.std() < 0.03 and drawn.abs().max() <= 0.04
     assert other[0].weight.eq(4).all() and other[0].bias.eq(0).all()
+
+
+def test_what_tests_replace_is_there():
+    with patch("initium.model.base_module.is_model_wrapper", lambda module: False):
+        assert not importlib.import_module("initium.model.base_module").is_model_wrapper(None)
 
 
 def test_they_are_the_same_objects():

@@ -1,6 +1,7 @@
 """User code in `init_weights` is recorded: it becomes lines of the plan, and is written once."""
 
 import copy
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -358,3 +359,13 @@ def test_parameters_that_are_views_of_one_memory():
     assert model.flat[9] == 100
     assert model.b[:5].abs().max() > 0
     assert torch.equal(model.flat[4:], model.b.data)
+
+
+def test_a_method_that_a_test_has_replaced_is_called():
+    model = BaseModule()
+    model.linear, model.other = nn.Linear(2, 2), Coded(lambda _: None, NORMAL)
+    model.linear.init_weights = Mock(side_effect=lambda: nn.init.ones_(model.linear.weight))
+    model.other.init_weights = Mock()
+    model.init_weights()
+    assert model.linear.init_weights.call_count == model.other.init_weights.call_count == 1
+    assert model.linear.weight.eq(1).all()

@@ -28,7 +28,7 @@ class Declaring(metaclass=ABCMeta):
 def user_defined(module: nn.Module) -> Callable[[], Any] | None:
     """The `init_weights` that a user wrote for a module; None where there is none but ours."""
     method = _own(module, "init_weights")
-    ours = getattr(method, "plans_declarations", False)
+    ours = getattr(method, "plans_declarations", False) is True  # a mock has any attribute
     return method if callable(method) and not ours else None
 
 

@@ -47,6 +47,7 @@ def say(message: str) -> None:
     """One line at level INFO."""
     if _ready():
         logger.info(message)
+        _write(_files_of_mmengine(), message)
 
 
 def warn(messages: Iterable[str]) -> None:
@@ -65,14 +66,32 @@ def _outside() -> int:
 
 
 def details(report: Report) -> None:
-    """What happened to every tensor: into the log's files where it has any, else into the log."""
+    """What happened to every tensor: into the log's files where it has any, else into the log.
+
+    The files are those of the log `initium`, and of MMEngine's, whose runner has one for each run.
+    """
     if not _ready() or not logger.isEnabledFor(logging.INFO):
         return
-    files = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
+    files = [*_files(logger.handlers), *_files_of_mmengine()]
     for text in [*map(str, report.entries), *report.findings]:
         if not files:
             logger.info("\n%s\n", text)
-        for file in files:
-            file.handle(logger.makeRecord(
-                logger.name, logging.INFO, __file__, 0, f"\n{text}\n", (), None
-            ))  # fmt: skip
+        _write(files, f"\n{text}\n")
+
+
+def _files(handlers: Iterable[logging.Handler]) -> list[logging.FileHandler]:
+    found = [handler for handler in handlers if isinstance(handler, logging.FileHandler)]
+    return [file for file in found if file.level <= logging.INFO]
+
+
+def _files_of_mmengine() -> list[logging.FileHandler]:
+    """Those of its current logger, where MMEngine is in use."""
+    module = sys.modules.get("mmengine.logging.logger")
+    if module is None or not module.MMLogger._instance_dict:
+        return []  # to ask for a current one would make one
+    return _files(module.MMLogger.get_current_instance().handlers)
+
+
+def _write(files: Iterable[logging.FileHandler], text: str) -> None:
+    for file in files:
+        file.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, text, (), None))
