@@ -785,6 +785,7 @@ def test_bad_arguments_leave_models_and_the_generator_as_they_were(arguments, me
 
     def make():
         nn.init.ones_(model[0].weight)
+        nn.init.normal_(model[1].weight)
         return model
 
     with pytest.raises(InitError, match=message):
@@ -903,6 +904,28 @@ def test_elements_of_another_size_are_written_to_the_last(view):
     assert numbers.dtype == torch.int16 or numbers.ne(0).all()
 
 
+@pytest.mark.parametrize(
+    "listed",
+    [
+        lambda: torch.Tensor([torch.ones(()), torch.full((), 7.0) * 2]),
+        lambda: torch.FloatTensor([torch.full((3,), 5.0).mul_(3)[1], 4.0]),
+        lambda: torch.Tensor(list(torch.linspace(0, 1, 5))),
+    ],
+)
+def test_numbers_are_there_for_those_who_read_them_unseen(listed):
+    torch.full((100,), 9.0)  # memory that may be given out again
+    assert same_in_every_way(holding(w=listed)).w.equal(listed())
+
+
+def test_a_number_within_random_values_does_not_name_them():
+    def make():
+        w = torch.randn(3, 4)
+        w[0, 1] = 5.0
+        return nn.ParameterDict(dict(w=w))
+
+    assert what(build(make, seed=0))["w"] == "Normal(mean=0, std=1), [0, 1] Constant(val=5.0)"
+
+
 def test_what_a_constructor_unpickles_is_captured():
     file = io.BytesIO()
     torch.save(torch.arange(3.0), file)
@@ -975,15 +998,27 @@ def test_neighbours_in_one_memory_keep_their_own_streams():
     assert what(build(make, seed=0))["right"] == "Normal(mean=0, std=1)"
 
 
-@pytest.mark.parametrize("how", ["manual_seed", "fork_rng", "states"])
+@pytest.mark.parametrize(
+    "how",
+    ["manual_seed", "fork_rng", "states", "default_generator", "its state", "legacy", "numbers"],
+)
 def test_exact_draws_before_the_generator_is_moved(how):
     def make():
         model, state = nn.Linear(3, 3), torch.get_rng_state()
         model.extra = nn.Linear(2, 2)
+        own = torch.default_generator.get_state()
         if how == "manual_seed":
             torch.manual_seed(3)
         elif how == "states":
             torch.set_rng_state(state)
+        elif how == "default_generator":
+            torch.default_generator.manual_seed(5)
+        elif how == "its state":
+            torch.default_generator.set_state(own)
+        elif how == "legacy":
+            model.w = nn.Parameter(torch.Tensor([torch.randn(()), torch.rand(())]))
+        elif how == "numbers":
+            model.w = nn.Parameter(torch.full((int(torch.randint(1, 9, ())),), 1.0))
         else:
             with torch.random.fork_rng(devices=[]):
                 torch.random.manual_seed(1)

@@ -75,7 +75,7 @@ def apply_where(
                 todo = just_planned(plan, tree, on_meta=noted, wanted=wanted)
         if not noted:
             return carry_out(agreed(plan, ranks), model, todo, ranks)
-        if recorder.program is not None:
+        if recorder.exact:
             with at_once(recorder, model) as happened:
                 return happened(carry_out(agreed(plan, ranks), model, todo, ranks))
     return note(plan, todo, recorder.write)

@@ -15,7 +15,7 @@ from initium.errors import InitError, InitTypeError
 from initium.here import unseen
 from initium.placing import check_place, place
 from initium.planning import Declaring, Plan, Planner, declare, remember, remember_plan
-from initium.record import Recorder, recorded_by
+from initium.record import recorded_by
 from initium.recordings import Recording as Recording
 from initium.recordings import recording as recording
 from initium.streams import Seed
@@ -89,7 +89,7 @@ def build(
             if not isinstance(model, nn.Module):
                 raise InitTypeError(f"the factory must return a torch.nn.Module, but got {model!r}")
             planner = planner_of(model, recorder)
-            plan = _planned(planner, recorder, init_cfg, strict, cover)
+            plan = _planned(planner, init_cfg, strict, cover)
             if exact:
                 model.to(device=device, dtype=dtype)
             elif device is not None or dtype is not None:
@@ -107,7 +107,6 @@ def build(
 
 def _planned(
     planner: Planner,
-    recorder: Recorder,
     init_cfg: InitCfg | None,
     strict: bool,
     cover: str | None,
@@ -115,7 +114,6 @@ def _planned(
     """The plan of what the constructor wrote, what rules say, and what the model declares."""
     model = planner.tree.root
     with planner.user_code.closing():
-        recorder.finish_program()
         late = planner.config(init_cfg, "", model) if init_cfg is not None else None
         if isinstance(model, Declaring):
             declare(planner, model)

@@ -156,7 +156,7 @@ def _planned(
     if outer is not None and outer.tree.has(module):
         with unseen():
             return add(outer), None
-    if recorder is not None and recorder.program is not None:
+    if recorder is not None and recorder.exact:
         with at_once(recorder, module) as happened:
             result, report = _planned(module, add, seed, rng, strict, cover)
             return result, report and happened(report)

@@ -64,7 +64,6 @@ def at_once(recorder: Any, model: nn.Module) -> Iterator[Callable[[Report], Repo
         return report
 
     with unseen():
-        recorder.finish_program()
         plain = {slot.name: slot.tensor for slot in Tree(model).slots if is_plain(slot.tensor)}
         for tensor in plain.values():
             recorder.record(tensor).save(tensor)

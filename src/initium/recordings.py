@@ -75,7 +75,6 @@ def recording(*, seed: Seed | None = None, exact: bool = False) -> Iterator[Reco
         with undone_on_error(recorder), recorded_by(recorder):
             yield made
         with unseen(), undone_on_error(recorder):
-            recorder.finish_program()
             plans = made._plans()
             for _, plan in plans:
                 announce(plan)

@@ -26,6 +26,20 @@ def fresh_seed() -> int:
 
 
 @contextmanager
+def undrawn_on_error() -> Iterator[None]:
+    """Where an error follows, torch's default generators are as if nothing had been drawn."""
+    on_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch's
+    before = torch.get_rng_state(), torch.cuda.get_rng_state_all() if on_cuda else None
+    try:
+        yield
+    except BaseException:
+        torch.set_rng_state(before[0])
+        if before[1] is not None:
+            torch.cuda.set_rng_state_all(before[1])
+        raise
+
+
+@contextmanager
 def fresh_seed_within() -> Iterator[int]:
     """A fresh seed; where an error follows, torch's generator is as if it had not been drawn."""
     before = torch.get_rng_state()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 
 from torch import nn
 
@@ -11,7 +11,7 @@ from initium import zero3
 from initium.errors import InitError
 from initium.planning import Planner
 from initium.record import Recorder, is_plain
-from initium.seeds import fresh_seed_within
+from initium.seeds import fresh_seed_within, undrawn_on_error
 from initium.streams import Seed, check_seed
 from initium.tree import Slot
 from initium.writes import RULE, Write
@@ -26,17 +26,20 @@ def new_recorder(seed: Seed | None, exact: bool, builds: bool = False) -> Iterat
             "call torch.manual_seed first, and leave seed out"
         )
     check_seed(0 if seed is None else seed)
-    known: AbstractContextManager[Seed] = nullcontext(0 if seed is None else seed)
-    if seed is None and not exact:
-        known = fresh_seed_within()  # in an outer recording, from its own randomness
+    if exact:
+        with undrawn_on_error():
+            yield Recorder(0, exact=True, builds=builds)
+        return
+    # in an outer recording, a fresh one comes from its own randomness
+    known = fresh_seed_within() if seed is None else nullcontext(seed)
     with known as number:
-        yield Recorder(number, exact=exact, builds=builds)
+        yield Recorder(number, builds=builds)
 
 
 def planner_of(model: nn.Module, recorder: Recorder, name: str = "") -> Planner:
     """A planner that takes what was noted; `name` sets the seed of one model of several apart."""
     zero3.check_recorded(model)
-    if recorder.program is not None:
+    if recorder.exact:
         return Planner(model, None, "torch", recorder)
     return Planner(model, (recorder.seed, name) if name else recorder.seed, recorder=recorder)
 
@@ -58,6 +61,6 @@ def is_missing(recorder: Recorder, slot: Slot, writes: list[Write]) -> bool:
     if not is_plain(slot.tensor) or any(write.by == RULE for write in writes):
         return True
     record = recorder.known(slot.tensor)
-    if recorder.program is not None:
+    if recorder.exact:
         return False
     return record is None or not record.born or record.pending

@@ -8,9 +8,8 @@ from typing import Annotated, TypedDict
 from torch import nn
 
 from initium.apply import start
-from initium.initializers import (
-    Declaration,
-)
+from initium.here import unseen
+from initium.initializers import Declaration
 from initium.initializers.allowed import Allowed
 from initium.initializers.declaration import Layers, Names
 from initium.planning import plan_config
@@ -57,7 +56,8 @@ class BaseInit(Declaration):
 
     def __call__(self, module: nn.Module) -> None:
         """Initialise the tensors of `module`, and of all below it, that this means."""
-        plan, tree = plan_config(module, self)
+        with unseen():
+            plan, tree = plan_config(module, self)
         if not any(True for _ in module.children()):
             # model.apply(init) calls it on every single layer: that other classes are not
             # there is no finding

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from initium.initializers import Constant, Initializer, Normal, Uniform
 from initium.record import reserve
@@ -13,7 +12,7 @@ from initium.record.geometry import is_plain
 from initium.record.kinds import name_of
 from initium.record.random import is_default
 from initium.record.recorder import Recorder
-from initium.record.running import Args, Kwargs, run_now
+from initium.record.running import Args, Kwargs, born, run_now
 
 aten = torch.ops.aten
 
@@ -76,23 +75,11 @@ def _born(
     empty = aten.empty_like.default if name.endswith("_like") else aten.empty.memory_format
     if name.startswith("new_"):
         empty = aten.new_empty.default
-    out = reserve.allocate(empty, empty_args, kwargs)
-    if not is_plain(out):
-        return run_now(recorder, func, args, kwargs)
-    recorder.birth(out)
-    if not recorder.fill(out, initializer):
-        return run_now(recorder, func, args, kwargs)
-    recorder.later(_fill_by_torch, out, initializer)
-    return out
-
-
-def _fill_by_torch(out: Tensor, initializer: Initializer) -> Tensor:
-    if isinstance(initializer, Normal):
-        return out.normal_(initializer.mean, initializer.std)
-    if isinstance(initializer, Uniform):
-        return out.uniform_(initializer.a, initializer.b)
-    assert isinstance(initializer, Constant)
-    return out.fill_(initializer.val)
+    return born(
+        recorder, func, args, kwargs,
+        allocate=lambda: reserve.allocate(empty, empty_args, kwargs),
+        note=lambda out: recorder.fill(out, initializer),
+    )  # fmt: skip
 
 
 def is_real(value: Any) -> bool:

@@ -91,7 +91,10 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
             return func(*args, **kwargs)
         recorder.paused = True  # what the handlers do with tensors is not the user's doing
         try:
-            return _HANDLERS[kind_of(func)](recorder, func, args, kwargs)
+            out = _HANDLERS[kind_of(func)](recorder, func, args, kwargs)
+            if isinstance(out, Tensor) and out.dim() == 0:
+                recorder.settle_number(out)
+            return out
         finally:
             recorder.paused = False
 

@@ -14,14 +14,14 @@ from initium.record.geometry import is_all, is_plain
 from initium.record.kinds import name_of
 from initium.record.random import is_default
 from initium.record.recorder import Recorder
-from initium.record.running import Args, Kwargs, run_now
+from initium.record.running import Args, Kwargs, born, run_now
 
 
 def note_fill(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """fill_, zero_, normal_, uniform_ on a tensor or a view."""
     initializer = _initializer(recorder, func, args, kwargs)
     if initializer is not None and is_plain(args[0]) and recorder.fill(args[0], initializer):
-        recorder.later(partial(func, **kwargs), *args)
+        recorder.run_too(args[0], partial(func, *args, **kwargs))
         return args[0]
     return run_now(recorder, func, args, kwargs)
 
@@ -59,7 +59,7 @@ def pointwise_(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any
     name = name_of(func).removesuffix("_")
     arguments = _scalars(name, args, kwargs)
     if arguments is not None and is_plain(args[0]) and recorder.follow(args[0], name, arguments):
-        recorder.later(partial(func, **kwargs), *args)
+        recorder.run_too(args[0], partial(func, *args, **kwargs))
         return args[0]
     return run_now(recorder, func, args, kwargs)
 
@@ -71,13 +71,12 @@ def pointwise(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     arguments = () if copy else _scalars(name, args, kwargs)
     if arguments is None or not is_plain(args[0]) or not _copyable(recorder, args[0], kwargs):
         return run_now(recorder, func, args, kwargs)
-    out = _like(args[0], func, args, kwargs)
-    recorder.birth(out)
-    noted = (copy or out.dtype == args[0].dtype) and recorder.copy(out, args[0])
-    if not noted or not (copy or recorder.follow(out, name, arguments)):
-        return run_now(recorder, func, args, kwargs)
-    recorder.later(lambda new, *now: new.copy_(func(*now, **kwargs)), out, *args)
-    return out
+
+    def note(out: Tensor) -> bool:
+        noted = (copy or out.dtype == args[0].dtype) and recorder.copy(out, args[0])
+        return noted and (copy or recorder.follow(out, name, arguments))
+
+    return born(recorder, func, args, kwargs, lambda: _like(args[0], func, args, kwargs), note)
 
 
 def _copyable(recorder: Recorder, tensor: Tensor, kwargs: Kwargs) -> bool:
@@ -102,11 +101,11 @@ def note_copy(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     if values.numel() == 1 and is_plain(target):
         initializer = _constant(recorder, values)
         if initializer is not None and recorder.fill(target, initializer):
-            recorder.later(partial(func, **kwargs), *args)
+            recorder.run_too(target, partial(func, *args, **kwargs))
             return target
     plain = is_plain(target) and is_plain(values) and recorder.generators is None
     if plain and target.device == values.device and recorder.copy(target, values):
-        recorder.later(partial(func, **kwargs), *args)
+        recorder.run_too(target, partial(func, *args, **kwargs))
         return target
     overwritten = is_plain(target) and is_all(target) and not _share(target, values)
     return run_now(recorder, func, args, kwargs, target if overwritten else None)

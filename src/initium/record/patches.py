@@ -55,9 +55,6 @@ def _apply(compiled: Callable[[], None]) -> None:
     _replace(torch.utils.dlpack, "to_dlpack", _to_dlpack)
     _replace(ParametrizationList, "forward", _forward)
     _replace(torch, "compile", partial(_compile, compiled))
-    for name in ("manual_seed", "seed", "get_rng_state", "set_rng_state"):
-        _replace(torch, name, _of_generator)
-        _replace(torch.random, name, _of_generator)
 
 
 def _replace(module: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -74,8 +71,8 @@ def _trunc_normal_(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
         recorder = recorder_here()
         if recorder is not None and is_default(generator):
 
-            def run(now: Tensor) -> Tensor:
-                return original(now, mean, std, a, b, generator)
+            def run() -> Tensor:
+                return original(tensor, mean, std, a, b, generator)
 
             if recorder.note_call(tensor, lambda: TruncNormal(mean, std, a, b), run):
                 return tensor
@@ -103,19 +100,6 @@ def _compile(compiled: Callable[[], None], original: Callable[..., Any]) -> Call
         return result
 
     return compile
-
-
-def _of_generator(original: Callable[..., Any]) -> Callable[..., Any]:
-    """What asks or tells torch's generator where it stands comes after the draws before it."""
-
-    @wraps(original)
-    def of_generator(*arguments: Any, **options: Any) -> Any:
-        recorder = recorder_here()
-        if recorder is not None:
-            recorder.finish_program()
-        return original(*arguments, **options)
-
-    return of_generator
 
 
 def _to_dlpack(original: Callable[..., Any]) -> Callable[..., Any]:

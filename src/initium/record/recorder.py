@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -63,7 +63,7 @@ class Recorder(Storages):
     def write(self, tensor: Tensor, initializer: Initializer, stream: int | None = None) -> None:
         """Note a fill, or carry it out where it cannot be noted."""
         with self.off():
-            if self.program is None and self.fill(tensor, initializer, stream):
+            if not self.exact and self.fill(tensor, initializer, stream):
                 return
             record = self.record(tensor)
             self.settle(record, tensor)
@@ -72,12 +72,12 @@ class Recorder(Storages):
             self.capture(tensor, type(initializer).__name__)
 
     def _next_key(self) -> int:
-        if self.program is not None:
+        if self.exact:
             return key_from(None, "cpu")  # as without a recorder
         return self.numbering.next_key()
 
     def note_call(
-        self, tensor: Tensor, make: Callable[[], Initializer], run: Callable[[Tensor], Any]
+        self, tensor: Tensor, make: Callable[[], Initializer], run: Callable[[], Any]
     ) -> bool:
         """Note a whole function as one fill; False: it has to be run."""
         with self.off():
@@ -86,15 +86,18 @@ class Recorder(Storages):
             except InitError:
                 return False  # torch shall say what is wrong
             if noted:
-                self.later(run, tensor)
+                self.run_too(tensor, run)
         return noted
 
-    def later(self, run: Callable[..., Any], *arguments: Any) -> None:
-        """Put an operation off that was noted, where nothing is dropped."""
-        if self.program is not None:
-            # tensors as they are now: transposed in place or given other data, they would be others
-            now = [a.detach() if isinstance(a, Tensor) else a for a in arguments]
-            self.program.add(partial(run, *now))
+    def run_too(self, tensor: Tensor, run: Callable[[], Any]) -> None:
+        """With `exact`, run what was noted of a tensor: its memory is what it would be without us."""
+        if self.exact:
+            record = self.record(tensor)
+            record.save(tensor)
+            try:
+                run()
+            finally:
+                record.settled = len(record.writes)
 
     def computed(self, tensor: Tensor, parametrization: nn.Module) -> None:
         """Note that a parametrization has computed a tensor: what is written to that is lost."""

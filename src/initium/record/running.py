@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -24,7 +24,6 @@ def run_now(
     recorder: Recorder, func: Any, args: Args, kwargs: Kwargs, overwritten: Tensor | None = None
 ) -> Any:
     """Anything else runs, on what the notes say; what it writes is known to the memory alone."""
-    recorder.finish_program()  # random values are drawn in program order
     for tensor in _tensors([*args, *kwargs.values()]):
         if tensor is not overwritten:
             recorder.settle(recorder.record(tensor), tensor)
@@ -42,13 +41,39 @@ def run_now(
     return result
 
 
+def born(
+    recorder: Recorder,
+    func: Any,
+    args: Args,
+    kwargs: Kwargs,
+    allocate: Callable[[], Tensor],
+    note: Callable[[Tensor], bool],
+) -> Any:
+    """A new tensor: its memory is allocated, and `note` says whether its values could be noted."""
+    if not recorder.exact:
+        out = allocate()
+        if is_plain(out):
+            recorder.birth(out)
+            if note(out):
+                return out
+        return run_now(recorder, func, args, kwargs)
+    out = func(*args, **kwargs)
+    if is_plain(out):
+        record = recorder.birth(out)
+        if note(out):
+            record.settled = len(record.writes)
+        else:
+            recorder.capture(out, name_of(func))
+    return out
+
+
 def _run(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     random = torch.Tag.nondeterministic_seeded in func.tags
-    by_torch = recorder.program is not None or recorder.draws_by_default()
+    by_torch = recorder.exact or recorder.draws_by_default()
     if random and not by_torch and is_default(kwargs.get("generator")):
         kwargs = {k: v for k, v in kwargs.items() if k != "generator"}
         return recorder.random.run(func, args, kwargs)
-    if recorder.program is not None:
+    if recorder.exact:
         return func(*args, **kwargs)
     with one_thread():
         return func(*args, **kwargs)

@@ -16,12 +16,11 @@ from torch import Tensor
 from initium.checkpoint import Files
 from initium.record.geometry import is_plain
 from initium.record.numbering import Numbering
-from initium.record.program import Program
 from initium.record.random import OwnRandomness
 from initium.record.records import Record
 from initium.record.source import source
 from initium.streams import Generators, Seed
-from initium.writes import CONSTRUCTOR, Capture, Write, surviving
+from initium.writes import CONSTRUCTOR, Capture, Fill, Write, surviving
 from initium.writing import Target, Writer
 
 # Writes to one tensor that are noted one by one; what fills it row by row is better run.
@@ -36,7 +35,7 @@ class Storages:
         generators: torch's generators, where they draw (`rng="torch"`).
         next_order: numbers the writes; shared with the plan that they become part of.
         prior: asked for the record of memory that was there before: what is planned for it.
-        exact: nothing is dropped; everything runs in program order on torch's generators.
+        exact: what is noted is run as well, in the order of the program, on torch's generators.
         builds: whether a model comes out of it, every tensor of which the plan shall have.
 
     Attributes:
@@ -56,7 +55,7 @@ class Storages:
         builds: bool = False,
     ) -> None:
         self.seed = seed
-        self.program = Program() if exact else None
+        self.exact = exact
         self.generators = generators
         self.builds = builds
         self.next_order = next_order or count(1).__next__
@@ -114,13 +113,22 @@ class Storages:
 
     def settle(self, record: Record | None, tensor: Tensor) -> None:
         """Make the memory, which `tensor` lies in, what the notes say."""
-        if self.program is not None:
-            self.finish_program()
-        elif record is not None and record.pending:
+        if record is not None and record.pending:
             if not tensor.is_meta:
                 with self.off():
                     self._settle(record, tensor)
             record.settled = len(record.writes)
+
+    def settle_number(self, tensor: Tensor) -> None:
+        """Run the notes on a storage of which there is a single number, if they draw nothing.
+
+        `torch.Tensor([x, y])` reads numbers without an operation that could be seen.
+        """
+        record = self.known(tensor) if is_plain(tensor) else None
+        if record is not None and record.pending:
+            fills = [w.initializer for w in surviving(record.writes) if isinstance(w, Fill)]
+            if not any(initializer.random for initializer in fills):
+                self.settle(record, tensor)
 
     def _settle(self, record: Record, tensor: Tensor) -> None:
         record.save(tensor)
@@ -169,24 +177,13 @@ class Storages:
         record.dtype = tensor.dtype if record.path is None else record.dtype
         record.settled = len(record.writes)
 
-    def finish_program(self) -> None:
-        """Run what `exact` has put off."""
-        if self.program is None:
-            return
-        with self.off():
-            for record in self.records.values():
-                memory = None if record.born or not record.writes else record.memory()
-                if memory is not None:
-                    record.save(memory)
-            self.program.run()
-
     def commit(self, planned: Iterable[Tensor]) -> None:
         """Make the memory of tensors that no plan is of what the notes say.
 
         That of planned tensors, if it was there before, is put back until the plan is carried out;
         with `exact` all is carried out already.
         """
-        if self.program is not None:
+        if self.exact:
             planned = ()
         kept = {tensor.untyped_storage()._cdata for tensor in planned if is_plain(tensor)}
         for storage, record in list(self.records.items()):
