@@ -115,8 +115,12 @@ def test_functions_stay_on_the_module_and_accept_one_without_bias():
 
 def test_functions_on_a_module_say_what_they_are_for():
     weight = nn.Linear(2, 2).weight
-    with pytest.raises(TypeError, match=r"but got Parameter; for a tensor there is initium\.init"):
-        initium.kaiming_init(weight)
+    before = weight.detach().clone()
+    with pytest.warns(
+        InitWarning, match=r"^NormalInit: .* bias=3 is asked for on a Parameter, .*nothi"
+    ):
+        initium.normal_init(weight, bias=3)  # as in MMEngine
+    assert weight.equal(before)
     with pytest.raises(InitError, match=r"module must be a torch.nn.Module, but got NoneType$"):
         initium.constant_init(None, 1)
 

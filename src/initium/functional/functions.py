@@ -14,6 +14,7 @@ from initium.functional.base import BaseInit
 from initium.functional.classes import ConstantInit, NormalInit, TruncNormalInit, UniformInit
 from initium.functional.scaled import Caffe2XavierInit, KaimingInit, XavierInit
 from initium.initializers.declaration import bias_from_prob
+from initium.report import log
 
 
 def constant_init(module: nn.Module, val: float, bias: float = 0) -> None:
@@ -133,11 +134,18 @@ def bias_init_with_prob(prior_prob: float) -> float:
     return bias_from_prob(prior_prob)
 
 
+NO_MODULE = (
+    "{} is asked for on a {}, which has no weight or bias of its own: nothing is done; give it the "
+    "module, or fill the tensor by a function of initium.init"
+)
+
+
 def _on(module: nn.Module, init: BaseInit) -> None:
+    if isinstance(module, Tensor):
+        # MMEngine's do nothing either, and there are models that were trained so
+        log.warn([NO_MODULE.format(init.info(), type(module).__name__)])
+        return
     if not isinstance(module, nn.Module):
-        raise InitTypeError(
-            f"module must be a torch.nn.Module, but got {type(module).__name__}"
-            f"{'; for a tensor there is initium.init' if isinstance(module, Tensor) else ''}"
-        )
+        raise InitTypeError(f"module must be a torch.nn.Module, but got {type(module).__name__}")
     init.ownmodule = True
     initialize(module, init)
