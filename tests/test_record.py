@@ -1,5 +1,6 @@
 """The recorder: what constructors write is noted, and each tensor is filled once."""
 
+import contextlib
 import copy
 import gc
 import io
@@ -915,6 +916,128 @@ def test_elements_of_another_size_are_written_to_the_last(view):
 def test_numbers_are_there_for_those_who_read_them_unseen(listed):
     torch.full((100,), 9.0)  # memory that may be given out again
     assert same_in_every_way(holding(w=listed)).w.equal(listed())
+
+
+def written(w, *steps):
+    for step in steps:
+        step(w)
+    return w
+
+
+def refused(w, step):
+    """What a constructor does where torch refuses its first try."""
+    with contextlib.suppress(RuntimeError):
+        step(w)
+        return w
+    return w.fill_(7)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.ones(3, dtype=torch.cfloat) * 2,
+        lambda: torch.ones(3, dtype=torch.cfloat).add_(1),
+        lambda: torch.ones(3).to(torch.cfloat),
+        lambda: torch.zeros(3).cfloat() + 1,
+        lambda: torch.full((2,), 1 + 2j),
+        lambda: torch.full((2,), 1 + 2j, dtype=torch.complex128),
+        lambda: torch.zeros(3).apply_(lambda x: x + 1),
+        lambda: torch.zeros(3).map_(torch.full((3,), 2.0), lambda x, y: x + y),
+        lambda: torch.Tensor([torch.full((1,), 4.0), 2 * torch.ones(1)]),
+        lambda: refused(torch.ones(3, dtype=torch.int64), lambda w: w.div_(2)),
+        lambda: refused(torch.ones(3, dtype=torch.int64), lambda w: w.mul_(1.5)),
+        lambda: refused(torch.zeros(3), lambda w: w.copy_(torch.ones(1, 1, 1))),
+        lambda: written(torch.ones(3, dtype=torch.int64), lambda w: w.mul_(3).add_(1)),
+    ],
+)
+def test_constants_are_what_eager_execution_makes_of_them(make):
+    torch.full((1000,), 9.0)  # memory that may be given out again
+    model = same_in_every_way(
+        lambda: nn.ParameterDict(
+            dict(w=nn.Parameter(w := make(), w.is_floating_point() or w.is_complex()))
+        )
+    )
+    assert torch.equal(model.w.detach(), make())
+
+
+def test_complex_constants_are_verified_to_the_imaginary_part():
+    model = nn.ParameterDict(dict(w=torch.ones(3, dtype=torch.cfloat)))
+    initium.initialize(model, dict(type="Constant", val=1, name="w"))
+    initium.verify(model)
+    with torch.no_grad():
+        model.w.add_(1j)
+    with pytest.raises(InitError, match=r"w: not every value is 1"):
+        initium.verify(model)
+
+
+@pytest.mark.parametrize("draw", [torch.randn, lambda *_, **g: torch.empty(3).normal_(**g)])
+def test_the_default_generator_by_its_name_is_the_default(draw):
+    make = holding(w=lambda: draw(3, generator=torch.default_generator))
+    before = torch.get_rng_state()
+    assert what(build(make, seed=1))["w"].startswith("Normal(mean=0")
+    assert torch.equal(before, torch.get_rng_state())
+    same_in_every_way(make)
+
+
+def test_statistics_that_are_updated_by_hand_are_captured():
+    def make():
+        model = nn.BatchNorm1d(3)
+        torch.batch_norm_update_stats(torch.randn(4, 3), model.running_mean, model.running_var, 0.1)
+        return model
+
+    assert same_in_every_way(make).running_var.ne(1).all()
+
+
+@pytest.mark.parametrize("how", [dict(device="meta"), dict(dtype=torch.float64)])
+def test_recurrent_layers_keep_their_parameters_and_what_they_compute_with(how):
+    def agent():
+        model = nn.Module()
+        model.net = nn.LSTM(2, 2, num_layers=2)
+        model.optimizer = torch.optim.SGD(model.net.parameters(), 1.0)
+        return model
+
+    model = build(agent, seed=1, **how)
+    if "device" in how:
+        materialize(model)
+    for held, p, flat in zip(
+        model.optimizer.param_groups[0]["params"],
+        model.net.parameters(),
+        model.net._flat_weights,
+        strict=True,
+    ):
+        assert held is p is flat
+    x = torch.ones(3, 1, 2, dtype=model.net.weight_ih_l0.dtype)
+    before = model.net(x)[0]
+    assert before.isfinite().all()
+    before.sum().backward()
+    model.optimizer.step()
+    assert not torch.equal(model.net(x)[0], before)
+
+
+def test_attributes_beside_a_part_that_the_model_has():
+    def make():
+        model = nn.Module()
+        model.x = torch.full((1000,), 2.0) * 2
+        model.b = nn.Buffer(model.x[:2])
+        return model
+
+    torch.full((1000,), 9.0)  # memory that may be given out again
+    model = build(make, seed=1)
+    assert model.x.eq(4).all()
+    model.b.add_(1)
+    assert model.x[:2].eq(5).all()
+
+
+def test_attributes_that_shared_memory_with_a_model_on_meta_have_values():
+    def make():
+        model = nn.Linear(30, 30)
+        model.view, model.rest = model.weight.data[0], torch.full((30,), 3.0)
+        return model
+
+    model = build(make, seed=1, device="meta")
+    assert model.view.abs().max() <= 30**-0.5
+    assert model.view.std() > 0.3 * 30**-0.5
+    assert model.rest.eq(3).all()
 
 
 def test_a_number_within_random_values_does_not_name_them():

@@ -94,6 +94,7 @@ def build(
                 model.to(device=device, dtype=dtype)
             elif device is not None or dtype is not None:
                 place(model, device, dtype)
+                recorder.settle_left()
                 recorder.records.clear()  # nothing is in its place any more
             if to_meta:
                 remember_plan(model, plan)

@@ -52,7 +52,8 @@ def _not_constant(values: Tensor, write: Fill) -> Iterator[str]:
     if wanted is None:
         return
     expected = torch.full_like(values, wanted)  # type: ignore[arg-type]  # a number
-    if not torch.allclose(values.double(), expected.double(), rtol=0, atol=0, equal_nan=True):
+    wide = torch.complex128 if values.is_complex() else torch.float64
+    if not torch.allclose(values.to(wide), expected.to(wide), rtol=0, atol=0, equal_nan=True):
         yield f"not every value is {wanted}"
 
 

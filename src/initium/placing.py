@@ -33,6 +33,9 @@ def place(
     """
     storages: dict[tuple[int, torch.dtype], Tensor] = {}
     moved: dict[int, Tensor] = {}
+    recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
+    for module in recurrent:
+        module._flat_weight_refs = []  # torch exchanges nothing that weak references are held of
     for holder, local, tensor in list(_places(model)):
         if only_meta and not tensor.is_meta:
             continue
@@ -43,6 +46,8 @@ def place(
                 continue
             moved[id(tensor)] = _exchanged(tensor, _new(tensor, target, wanted, storages))
         holder[local] = moved[id(tensor)]
+    for module in recurrent:
+        module._init_flat_weights()  # as torch does after a move
 
 
 def check_place(device: object, dtype: object = None) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from initium import zero3
 from initium.errors import InitError
 from initium.planning import Planner
-from initium.record import Recorder, is_plain
+from initium.record import Recorder, covers, is_plain
 from initium.seeds import fresh_seed_within, undrawn_on_error
 from initium.streams import Seed, check_seed
 from initium.tree import Slot
@@ -63,4 +63,5 @@ def is_missing(recorder: Recorder, slot: Slot, writes: list[Write]) -> bool:
     record = recorder.known(slot.tensor)
     if recorder.exact:
         return False
-    return record is None or not record.born or record.pending
+    alone = covers(slot.tensor, slot.tensor.untyped_storage().nbytes())
+    return record is None or not record.born or record.pending or not alone

@@ -1,6 +1,7 @@
 """The recorder: any code that makes or fills tensors, run without writing."""
 
 from initium.record.capturing import unwritten as unwritten
+from initium.record.geometry import covers as covers
 from initium.record.geometry import geometry as geometry
 from initium.record.geometry import is_plain as is_plain
 from initium.record.geometry import overlap as overlap

@@ -46,7 +46,7 @@ def full(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     name = name_of(func)
     value = args[-1] if "full" in name else (1 if "ones" in name else 0)
     rest = args[:-1] if "full" in name else args
-    if name == "full" and kwargs.get("dtype") is None:
+    if name == "full" and kwargs.get("dtype") is None and is_real(value):
         kwargs = {**kwargs, "dtype": _dtype_of(value)}
     return _born(recorder, func, args, kwargs, rest, Constant(value) if is_real(value) else None)
 
@@ -55,7 +55,6 @@ def drawn(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """A new tensor of random values: rand, randn and their relatives."""
     if not is_default(kwargs.get("generator")):
         return run_now(recorder, func, args, kwargs)
-    kwargs = {name: value for name, value in kwargs.items() if name != "generator"}
     initializer = Normal(0, 1) if name_of(func).startswith("randn") else Uniform(0, 1)
     return _born(recorder, func, args, kwargs, args, initializer)
 
@@ -77,9 +76,13 @@ def _born(
         empty = aten.new_empty.default
     return born(
         recorder, func, args, kwargs,
-        allocate=lambda: reserve.allocate(empty, empty_args, kwargs),
+        allocate=lambda: reserve.allocate(empty, empty_args, _without_generator(kwargs)),
         note=lambda out: recorder.fill(out, initializer),
     )  # fmt: skip
+
+
+def _without_generator(kwargs: Kwargs) -> Kwargs:
+    return {name: value for name, value in kwargs.items() if name != "generator"}
 
 
 def is_real(value: Any) -> bool:

@@ -31,8 +31,17 @@ ESCAPES: dict[Any, str] = {
     Tensor.__reduce_ex__: "pickle",
 }
 # The memory is read, without an operation that could be seen: that of the first argument, or of
-# tensors that it lists.
-READS = frozenset((Tensor.tolist, Tensor.__deepcopy__, Tensor.__repr__))
+# tensors that it lists. (As numbers tensors are read by `torch.Tensor([x, y])`.)
+READS = frozenset((
+    Tensor.tolist, Tensor.__deepcopy__, Tensor.__repr__,
+    Tensor.__float__, Tensor.__int__, Tensor.__index__, Tensor.__bool__, Tensor.__complex__,
+))  # fmt: skip
+# Python computes the elements of the first argument, one by one.
+ELEMENTWISE: dict[Any, str] = {
+    Tensor.apply_: "apply_",
+    Tensor.map_: "map_",
+    Tensor.map2_: "map2_",
+}
 READ_LISTS = frozenset((torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor))
 
 
@@ -61,15 +70,19 @@ class _Escapes(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        recorder = self.recorder
-        if func in READ_LISTS and not recorder.paused:
-            settle_all(recorder, (*args, *(kwargs or {}).values()))
-        elif (func in ESCAPES or func in READS) and not recorder.paused and is_plain(args[0]):
-            if func in ESCAPES:
-                recorder.escape(args[0], ESCAPES[func])
-            else:
+        recorder, kwargs = self.recorder, kwargs or {}
+        if not recorder.paused:
+            if func in READ_LISTS or func in ELEMENTWISE:
+                settle_all(recorder, (*args, *kwargs.values()))
+            elif func in READS:
                 settle_all(recorder, args[:1])
-        return func(*args, **(kwargs or {}))
+            elif func in ESCAPES and is_plain(args[0]):
+                recorder.escape(args[0], ESCAPES[func])
+            if func in ELEMENTWISE and is_plain(args[0]):
+                return recorder.run_unseen(
+                    args[0], ELEMENTWISE[func], lambda: func(*args, **kwargs)
+                )
+        return func(*args, **kwargs)
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is untyped
@@ -91,10 +104,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
             return func(*args, **kwargs)
         recorder.paused = True  # what the handlers do with tensors is not the user's doing
         try:
-            out = _HANDLERS[kind_of(func)](recorder, func, args, kwargs)
-            if isinstance(out, Tensor) and out.dim() == 0:
-                recorder.settle_number(out)
-            return out
+            return _HANDLERS[kind_of(func)](recorder, func, args, kwargs)
         finally:
             recorder.paused = False
 

@@ -57,7 +57,8 @@ def _constant(recorder: Recorder, value: Any) -> Initializer | None:
 def pointwise_(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """Elementwise in place, with scalars only."""
     name = name_of(func).removesuffix("_")
-    arguments = _scalars(name, args, kwargs)
+    # of whole numbers torch refuses to make fractions in place
+    arguments = _scalars(name, args, kwargs) if args[0].is_floating_point() else None
     if arguments is not None and is_plain(args[0]) and recorder.follow(args[0], name, arguments):
         recorder.run_too(args[0], partial(func, *args, **kwargs))
         return args[0]
@@ -98,7 +99,7 @@ def _like(tensor: Tensor, func: Any, args: Args, kwargs: Kwargs) -> Tensor:
 def note_copy(recorder: Recorder, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """copy_ of one whole tensor to another."""
     target, values = args[:2]
-    if values.numel() == 1 and is_plain(target):
+    if values.numel() == 1 and values.dim() <= target.dim() and is_plain(target):
         initializer = _constant(recorder, values)
         if initializer is not None and recorder.fill(target, initializer):
             recorder.run_too(target, partial(func, *args, **kwargs))

@@ -56,7 +56,13 @@ class OwnRandomness:
 
 def is_default(generator: torch.Generator | None) -> bool:
     """Whether a generator is the default one of its device, or none is named."""
-    return generator is None or generator is default_generator(generator.device)
+    # dispatch hands over an object of its own for the same generator
+    return generator is None or _number(generator) == _number(default_generator(generator.device))
+
+
+def _number(generator: torch.Generator) -> int:
+    number: int = generator._cdata  # type: ignore[attr-defined]  # torch's stubs lack it
+    return number
 
 
 def default_generator(device: torch.device) -> torch.Generator:

@@ -109,7 +109,7 @@ class Recorder(Storages):
     def follow(self, tensor: Tensor, name: str, arguments: tuple[Any, ...]) -> bool:
         """Note an elementwise operation in place; False: it has to be run."""
         record = self.known(tensor)
-        if record is None or record.escaped or record.dtype != tensor.dtype:
+        if record is None or record.escaped or record.dtype != tensor.dtype or tensor.is_complex():
             return False
         whole = covers(tensor, tensor.untyped_storage().nbytes())
         said = {"by": self.by, "info": self.info, "source": source()} if self.info else {}

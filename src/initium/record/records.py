@@ -143,6 +143,8 @@ def converted(fills: Iterable[Fill], source: torch.dtype, target: torch.dtype) -
 def _cast(initializer: Initializer, source: torch.dtype, target: torch.dtype) -> Initializer | None:
     if source == target:
         return initializer
+    if target.is_complex:
+        return None
     if isinstance(initializer, Constant):
         one = torch.full((1,), initializer.val, dtype=source, device="cpu")
         return Constant(one.to(target).item())

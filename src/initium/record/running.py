@@ -83,7 +83,8 @@ def _written(func: Any, args: Args, kwargs: Kwargs) -> list[Tensor]:
     arguments = func._schema.arguments
     names = [argument.name for argument in arguments]
     given = {**kwargs, **dict(zip(names, args, strict=False))}
-    unsaid = _STATISTICS if given.get("training") is True else ()
+    training = given.get("training", name_of(func) == "batch_norm_update_stats")
+    unsaid = _STATISTICS if training is True else ()
     return _tensors(
         given.get(argument.name)
         for argument in arguments

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,9 +21,10 @@ from initium.record.random import OwnRandomness
 from initium.record.records import Record
 from initium.record.source import source
 from initium.streams import Generators, Seed
-from initium.writes import CONSTRUCTOR, Capture, Fill, Write, surviving
+from initium.writes import CONSTRUCTOR, Capture, Write, surviving
 from initium.writing import Target, Writer
 
+T = TypeVar("T")
 # Writes to one tensor that are noted one by one; what fills it row by row is better run.
 MANY = 256
 
@@ -119,17 +121,6 @@ class Storages:
                     self._settle(record, tensor)
             record.settled = len(record.writes)
 
-    def settle_number(self, tensor: Tensor) -> None:
-        """Run the notes on a storage of which there is a single number, if they draw nothing.
-
-        `torch.Tensor([x, y])` reads numbers without an operation that could be seen.
-        """
-        record = self.known(tensor) if is_plain(tensor) else None
-        if record is not None and record.pending:
-            fills = [w.initializer for w in surviving(record.writes) if isinstance(w, Fill)]
-            if not any(initializer.random for initializer in fills):
-                self.settle(record, tensor)
-
     def _settle(self, record: Record, tensor: Tensor) -> None:
         record.save(tensor)
         left = surviving(record.writes)
@@ -152,6 +143,14 @@ class Storages:
                 self.settle(record, tensor)
                 self.capture(tensor, "written unseen")
                 record.escaped = True
+
+    def run_unseen(self, tensor: Tensor, name: str, run: Callable[[], T]) -> T:
+        """Run what writes to a tensor without an operation that could be seen."""
+        with self.off():
+            self.record(tensor).save(tensor)
+            result = run()
+            self.capture(tensor, name)
+        return result
 
     def escape(self, tensor: Tensor, reason: str) -> None:
         """The memory gets known to code that torch does not see: from now on it is the truth."""
@@ -183,15 +182,23 @@ class Storages:
         That of planned tensors, if it was there before, is put back until the plan is carried out;
         with `exact` all is carried out already.
         """
-        if self.exact:
-            planned = ()
-        kept = {tensor.untyped_storage()._cdata for tensor in planned if is_plain(tensor)}
+        held = Counter[int]()
+        for tensor in () if self.exact else planned:
+            if is_plain(tensor):
+                held[tensor.untyped_storage()._cdata] += tensor.nbytes
         for storage, record in list(self.records.items()):
-            if storage not in kept:
-                if record.pending and (memory := record.memory()) is not None:
-                    self.settle(record, memory)
+            memory = record.memory() if record.pending else None
+            if memory is not None and held[storage] < memory.untyped_storage().nbytes():
+                self.settle(record, memory)  # what the plan is not of, somebody else holds
+            if storage not in held:
                 record.before = None
         self.restore()
+
+    def settle_left(self) -> None:
+        """Run the notes on memory that others hold, once that of the model is somewhere else."""
+        for record in self.records.values():
+            if record.pending and (memory := record.memory()) is not None:
+                self.settle(record, memory)
 
     def restore(self) -> None:
         """Put memory back that was there before the recording, as it was."""
