@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
+from torch.testing._internal.two_tensor import TwoTensor
 
 import initium
 from initium import InitError, InitWarning, build, materialize, plan_of, recording
@@ -988,6 +989,95 @@ def test_statistics_that_are_updated_by_hand_are_captured():
     assert same_in_every_way(make).running_var.ne(1).all()
 
 
+class Kind(torch.Tensor):
+    """Tensors of a class that changes nothing."""
+
+
+class Marked(nn.Parameter):
+    """Parameters of a class of their own."""
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.ones(3, dtype=torch.cfloat).conj() * 2,
+        lambda: torch.ones(3, dtype=torch.cfloat).conj().imag + 1,
+        lambda: written(torch.zeros(3, dtype=torch.cfloat), lambda z: z.conj().imag.fill_(3)),
+        lambda: (torch.ones(3).as_subclass(Kind) * 2).as_subclass(torch.Tensor),
+        lambda: written(torch.zeros(3), lambda w: w.as_subclass(Kind).add_(5)),
+        lambda: (TwoTensor(torch.ones(3), torch.full((3,), 2.0)) * 2).a,
+        lambda: torch.full((4, 4), 2.0).to_sparse().to_dense() * 3,
+    ],
+)
+def test_memory_is_known_behind_tensors_of_every_kind(make):
+    torch.full((1000,), 9.0)  # memory that may be given out again
+    model = same_in_every_way(lambda: nn.ParameterDict(dict(w=make())))
+    assert torch.equal(model.w.detach(), make())
+
+
+def test_parameters_of_a_class_of_their_own_are_in_the_plan():
+    def make():
+        model = nn.Module()
+        model.w, model.v, model.u = (Marked(torch.empty(30)) for _ in range(3))
+        nn.init.constant_(model.w, 3)
+        nn.init.normal_(model.v)
+        model.u.data.fill_(1).mul_(2)
+        return model
+
+    model = same_in_every_way(make)
+    assert what(model) == {
+        "w": "Constant(val=3)",
+        "v": "Normal(mean=0, std=1)",
+        "u": "Constant(val=2.0)",
+    }
+    assert all(type(p) is Marked for p in build(make, device="meta").parameters())
+
+
+def by_inverse(tensor, mean, std, a, b):
+    """A truncated normal as many libraries write it."""
+    low, high = (math.erf((x - mean) / std / math.sqrt(2)) for x in (a, b))
+    tensor.uniform_((1 + low) - 1, (1 + high) - 1).erfinv_()
+    return tensor.mul_(std * math.sqrt(2)).add_(mean).clamp_(min=a, max=b)
+
+
+@pytest.mark.parametrize(
+    ("steps", "line"),
+    [
+        (lambda w: by_inverse(w, 0, 0.02, -2, 2), "TruncNormal(mean=0, std=0.02, a=-2, b=2, "),
+        (lambda w: by_inverse(w, 1, 0.3, 0.9, 2), "TruncNormal(mean=1, std=0.3, a=0.9, b=2, "),
+        (lambda w: by_inverse(w, 0, 1.0, -2, 2).mul_(0.5).add_(1), "TruncNormal(mean=1.0, std=0.5, a=0.0, b=2.0, "),
+        (lambda w: by_inverse(w, 0, 0.02, -2, 2).mul_(-1), "TruncNormal(mean=0, std=0.02, a=-2, b=2, units='absolute').mul"),
+        # something else
+        (lambda w: w.uniform_(-0.5, 0.5).erfinv_().mul_(1.5).add_(0).clamp_(-2, 2), "Uniform(a=-0.5, b=0.5).erfinv().mul(1.5)"),
+        (lambda w: w.uniform_(-0.5, 0.5).erfinv_().mul_(1.5).add_(0).clamp_(max=2), "Uniform(a=-0.5, b=0.5).erfinv().mul(1.5)"),
+    ],
+)  # fmt: skip
+def test_truncated_normals_by_the_inverse_are_recognised(steps, line):
+    make = holding(w=lambda: steps(torch.empty(200, 50)))
+    model = same_in_every_way(make)
+    assert what(model)["w"].startswith(line)
+    eager = make().w
+    assert math.isclose(model.w.mean(), eager.mean(), abs_tol=6 * eager.std() / 100)
+    assert math.isclose(model.w.std(), eager.std(), rel_tol=0.05)
+
+
+def test_what_torch_draws_is_drawn_as_the_code_says():
+    class Net(initium.BaseModule):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(200, 50))
+
+        def init_weights(self):
+            with torch.no_grad():
+                by_inverse(self.w, 0, 0.02, -0.04, 0.04)
+
+    model = Net()
+    model.init_weights(seed=3, rng="torch")
+    drawn = torch.empty(200, 50).uniform_(-1, 1, generator=torch.Generator().manual_seed(3))
+    assert plan_of(model)["w"].what.startswith("Uniform")
+    assert drawn.mul_(math.erf(math.sqrt(2))).erfinv_().mul_(0.02 * math.sqrt(2)).allclose(model.w)
+
+
 @pytest.mark.parametrize("how", [dict(device="meta"), dict(dtype=torch.float64)])
 def test_recurrent_layers_keep_their_parameters_and_what_they_compute_with(how):
     def agent():
@@ -1012,6 +1102,20 @@ def test_recurrent_layers_keep_their_parameters_and_what_they_compute_with(how):
     before.sum().backward()
     model.optimizer.step()
     assert not torch.equal(model.net(x)[0], before)
+
+
+def test_a_tensor_that_cannot_stay_the_same_object_is_named():
+    def make():
+        model = nn.Linear(2, 2)
+        model.reference = weakref.ref(model.weight)
+        return model
+
+    with pytest.warns(
+        InitWarning, match=r"^these tensors are new objects .*: Linear\.weight\. What"
+    ):
+        model = build(make, seed=1, device="meta")
+    materialize(model)
+    assert model.weight.equal(build(lambda: nn.Linear(2, 2), seed=1).weight)
 
 
 def test_attributes_beside_a_part_that_the_model_has():

@@ -8,9 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from initium.errors import InitError, InitTypeError
+from initium.errors import InitError, InitTypeError, listing
 from initium.record import is_plain
+from initium.report import log
 from initium.tree import is_lazy
+
+NEW = (
+    "these tensors are new objects in the model, since something has weak references to the old ones, "
+    "so that torch cannot exchange what is behind them: {}. What holds the old ones, as an optimizer "
+    "that was made before, must be made again"
+)
 
 
 def place(
@@ -34,9 +41,10 @@ def place(
     storages: dict[tuple[int, torch.dtype], Tensor] = {}
     moved: dict[int, Tensor] = {}
     recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
-    for module in recurrent:
-        module._flat_weight_refs = []  # torch exchanges nothing that weak references are held of
-    for holder, local, tensor in list(_places(model)):
+    for layer in recurrent:
+        layer._flat_weight_refs = []  # torch exchanges nothing that weak references are held of
+    new: list[str] = []
+    for module, holder, local, tensor in list(_places(model)):
         if only_meta and not tensor.is_meta:
             continue
         if id(tensor) not in moved:
@@ -45,9 +53,12 @@ def place(
             if (target, wanted) == (tensor.device, tensor.dtype):
                 continue
             moved[id(tensor)] = _exchanged(tensor, _new(tensor, target, wanted, storages))
+            new += [] if moved[id(tensor)] is tensor else [f"{type(module).__name__}.{local}"]
         holder[local] = moved[id(tensor)]
-    for module in recurrent:
-        module._init_flat_weights()  # as torch does after a move
+    for layer in recurrent:
+        layer._init_flat_weights()  # as torch does after a move
+    if new:
+        log.warn([NEW.format(listing(new))])
 
 
 def check_place(device: object, dtype: object = None) -> None:
@@ -80,13 +91,13 @@ def _target(tensor: Tensor, device: torch.device | str | None, only_meta: bool) 
     return torch.get_default_device()
 
 
-def _places(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
+def _places(model: nn.Module) -> Iterator[tuple[nn.Module, dict[str, Any], str, Tensor]]:
     for module in model.modules():
         holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
         for holder in holders:
             for local, tensor in holder.items():
                 if tensor is not None and not is_lazy(tensor):
-                    yield holder, local, tensor
+                    yield module, holder, local, tensor
 
 
 def _new(

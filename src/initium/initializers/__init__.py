@@ -5,6 +5,7 @@ from initium.initializers.base import initializer_from_dict as initializer_from_
 from initium.initializers.chain import POINTWISE as POINTWISE
 from initium.initializers.chain import Chain as Chain
 from initium.initializers.chain import followed_by as followed_by
+from initium.initializers.chain import recognised as recognised
 from initium.initializers.check import check_tensor as check_tensor
 from initium.initializers.declaration import Declaration as Declaration
 from initium.initializers.matrix import Orthogonal as Orthogonal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -113,6 +114,33 @@ def followed_by(
     if isinstance(initializer, Chain):
         return replace(initializer, steps=(*initializer.steps, (name, arguments)))
     return Chain(initializer, ((name, arguments),))
+
+
+def recognised(initializer: Initializer) -> Initializer:
+    """A truncated normal, where a chain draws one by the inverse CDF, as many libraries write it.
+
+    Uniform values from erf(low / √2) to erf(high / √2), in standard deviations; erfinv; times √2 std;
+    plus the mean; clamped to the bounds, since erfinv is infinite at ±1.
+
+    >>> steps = ("erfinv", ()), ("mul", (math.sqrt(2),)), ("add", (0,)), ("clamp", (-1, 1))
+    >>> end = math.erf(1 / math.sqrt(2))
+    >>> print(recognised(Chain(Uniform(-end, end), steps)))
+    TruncNormal(mean=0, std=1.0, a=-1, b=1, units='absolute')
+    """
+    if not isinstance(initializer, Chain) or not isinstance(initializer.base, Uniform):
+        return initializer
+    names, arguments = zip(*initializer.steps, strict=True)
+    if names != ("erfinv", "mul", "add", "clamp"):
+        return initializer
+    (_, (width,), (mean,), (low, high)) = arguments
+    if width <= 0 or low is None or high is None or not low < high:
+        return initializer
+    std = width / math.sqrt(2)
+    short = float(f"{std:.15g}")  # the number that was written, 0.02 say
+    std = short if short * math.sqrt(2) == width else std
+    ends = (initializer.base.a, low), (initializer.base.b, high)
+    known = (math.isclose(at, math.erf((x - mean) / width), abs_tol=1e-6) for at, x in ends)
+    return TruncNormal(mean, std, low, high) if all(known) else initializer
 
 
 _CONSTANTS: dict[tuple[str, str, str, torch.dtype], Constant] = {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from initium.writes import Where
 
@@ -109,11 +111,25 @@ def is_all(tensor: Tensor) -> bool:
 
 def is_plain(tensor: Any) -> bool:
     """Whether a tensor is ordinary memory, seen as it is."""
+    kind: Any = type(tensor)
     return (
-        type(tensor) in _PLAIN
+        (kind in _PLAIN or _is_plain_class(kind))
         and tensor.layout is torch.strided
-        and not (tensor.is_quantized or tensor.is_neg() or tensor.is_conj())
+        and not (tensor.is_quantized or tensor.is_nested or tensor.is_neg() or tensor.is_conj())
     )
+
+
+@cache
+def _is_plain_class(kind: Any) -> bool:
+    """Whether a class derived from torch's changes nothing about memory."""
+    lazy = (UninitializedBuffer, UninitializedParameter)
+    return issubclass(kind, Tensor) and not issubclass(kind, lazy) and not dispatches(kind)
+
+
+def dispatches(kind: Any) -> bool:
+    """Whether a class of tensors has operations of its own below those of Python."""
+    off: Any = torch._C._disabled_torch_dispatch_impl
+    return kind.__torch_dispatch__ is not off
 
 
 def meet(one: Geometry, other: Geometry) -> bool:

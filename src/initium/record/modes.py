@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -14,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # the documented way
 
 from initium.here import HERE
 from initium.record import births, noting, patches
-from initium.record.geometry import is_plain
+from initium.record.geometry import dispatches, is_plain
 from initium.record.kinds import Kind, kind_of
 from initium.record.recorder import Recorder
 from initium.record.running import Args, Kwargs, run_now, settle_all
@@ -102,11 +103,19 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
         recorder = self.recorder
         if recorder.paused:
             return func(*args, **kwargs)
+        if any(map(_has_parts, types)):
+            return NotImplemented  # what is done to its parts comes here again
         recorder.paused = True  # what the handlers do with tensors is not the user's doing
         try:
             return _HANDLERS[kind_of(func)](recorder, func, args, kwargs)
         finally:
             recorder.paused = False
+
+
+@cache
+def _has_parts(kind: Any) -> bool:
+    """Whether tensors of a class are made of others, and say what an operation does to these."""
+    return dispatches(kind) and not kind.__module__.startswith("torch._subclasses.")  # no values
 
 
 _IN_THE_OPEN = _Operations.__torch_dispatch__

@@ -113,7 +113,9 @@ class Recorder(Storages):
             return False
         whole = covers(tensor, tensor.untyped_storage().nbytes())
         said = {"by": self.by, "info": self.info, "source": source()} if self.info else {}
-        return record.follow(None if whole else geometry(tensor), name, arguments, said)
+        part = None if whole else geometry(tensor)
+        # what torch's generators draw is drawn as the code says
+        return record.follow(part, name, arguments, said, as_said=self.generators is not None)
 
     def copy(self, target: Tensor, values: Tensor) -> bool:
         """Note that all of `target` gets the values of `values`; False: it has to be run."""

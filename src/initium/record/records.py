@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from initium.initializers import Chain, Constant, Initializer, followed_by
+from initium.initializers import (
+    Chain,
+    Constant,
+    Initializer,
+    followed_by,
+    recognised,
+)
 from initium.record.geometry import Geometry, all_of
 from initium.writes import Capture, Fill, Write, is_keep, surviving
 
@@ -78,10 +84,11 @@ class Record:
         name: str,
         arguments: tuple[Any, ...],
         said: Mapping[str, Any],
+        as_said: bool = False,
     ) -> bool:
         """Note an elementwise operation on the storage, or on a part; False: it cannot be noted.
 
-        `said` is what changes in the writes besides.
+        `said` is what changes in the writes besides; with `as_said`, each operation is kept.
         """
         left = surviving(self.writes)
         if not left or left[0].where is not None or not all(isinstance(w, Fill) for w in left):
@@ -89,13 +96,12 @@ class Record:
         mine = left if part is None else [w for w in left[1:] if w.where == part]
         if not mine or (part is not None and left[-1] is not mine[-1]):
             return False
-        after = {
-            id(w): replace(
-                w, initializer=followed_by(w.initializer, name, arguments, self.dtype), **said
-            )
-            for w in mine
-            if isinstance(w, Fill)
-        }
+        after = {}
+        for w in mine:
+            if isinstance(w, Fill):
+                made = followed_by(w.initializer, name, arguments, self.dtype)
+                made = made if as_said else recognised(made)
+                after[id(w)] = replace(w, initializer=made, **said)
         self.writes[:] = [after.get(id(w), w) for w in self.writes]
         self.settled = -1
         return True

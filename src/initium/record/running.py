@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from initium.record.kinds import name_of
 from initium.record.random import is_default
 from initium.record.recorder import Recorder
 from initium.streams import one_thread
+from initium.tree import is_lazy
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -24,6 +25,8 @@ def run_now(
     recorder: Recorder, func: Any, args: Args, kwargs: Kwargs, overwritten: Tensor | None = None
 ) -> Any:
     """Anything else runs, on what the notes say; what it writes is known to the memory alone."""
+    for memory in _behind([*args, *kwargs.values()]):
+        recorder.settle_for_others(memory)
     for tensor in _tensors([*args, *kwargs.values()]):
         if tensor is not overwritten:
             recorder.settle(recorder.record(tensor), tensor)
@@ -34,6 +37,8 @@ def run_now(
     name = name_of(func)
     for tensor in written:
         recorder.capture(tensor, name)
+    for memory in _behind([result]):
+        recorder.settle_for_others(memory)
     for out in _tensors([result]):
         if recorder.known(out) is None:
             recorder.birth(out)
@@ -102,10 +107,31 @@ def settle_all(recorder: Recorder, values: Iterable[Any]) -> None:
 
 def _tensors(values: Iterable[Any]) -> list[Tensor]:
     """The plain tensors among arguments or results, which may be lists of them."""
-    found: list[Tensor] = []
+    return [tensor for tensor in _flat(values) if is_plain(tensor)]
+
+
+def _behind(values: Iterable[Any]) -> list[Tensor]:
+    """The memory of the others: of a conjugate, of the parts of a sparse one."""
+    return [memory for tensor in _flat(values) if not is_plain(tensor) for memory in _parts(tensor)]
+
+
+def _parts(tensor: Tensor) -> list[Tensor]:
+    if tensor.is_meta or tensor.is_quantized or tensor.is_nested:
+        return []
+    if tensor.layout is torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    if tensor.layout is torch.sparse_csr:
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    if tensor.layout is not torch.strided or is_lazy(tensor):
+        return []
+    memory = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    storage, offset = tensor.untyped_storage(), tensor.storage_offset()
+    return [memory.set_(storage, offset, tensor.shape, tensor.stride())]
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Tensor]:
     for value in values:
         if isinstance(value, Tensor):
-            found += [value] if is_plain(value) else []
+            yield value
         elif isinstance(value, (list, tuple)):
-            found += _tensors(value)
-    return found
+            yield from _flat(value)
