@@ -1118,6 +1118,15 @@ def test_a_tensor_that_cannot_stay_the_same_object_is_named():
     assert model.weight.equal(build(lambda: nn.Linear(2, 2), seed=1).weight)
 
 
+def test_a_model_has_its_values_where_that_warning_is_an_error():
+    model = build(lambda: nn.Linear(2, 2), seed=1, device="meta")
+    reference = weakref.ref(model.weight)
+    with pytest.raises(InitWarning, match="these tensors are new objects"):  # as all are here
+        materialize(model)
+    assert model.weight is not reference()
+    assert model.weight.equal(build(lambda: nn.Linear(2, 2), seed=1).weight)
+
+
 def test_attributes_beside_a_part_that_the_model_has():
     def make():
         model = nn.Module()

@@ -13,7 +13,7 @@ from initium.apply import announce, apply_where
 from initium.config import InitCfg
 from initium.errors import InitError, InitTypeError
 from initium.here import unseen
-from initium.placing import check_place, place
+from initium.placing import check_place, place, warn_of_new
 from initium.planning import Declaring, Plan, Planner, declare, remember, remember_plan
 from initium.record import recorded_by
 from initium.recordings import Recording as Recording
@@ -90,10 +90,11 @@ def build(
                 raise InitTypeError(f"the factory must return a torch.nn.Module, but got {model!r}")
             planner = planner_of(model, recorder)
             plan = _planned(planner, init_cfg, strict, cover)
+            new: list[str] = []
             if exact:
                 model.to(device=device, dtype=dtype)
             elif device is not None or dtype is not None:
-                place(model, device, dtype)
+                new = place(model, device, dtype)
                 recorder.settle_left()
                 recorder.records.clear()  # nothing is in its place any more
             if to_meta:
@@ -103,6 +104,7 @@ def build(
                 apply_where(plan, model, partial(is_missing, recorder), checked)
             for done, paths in planner.done():
                 remember(done, paths)
+            warn_of_new(new)
     return model
 
 

@@ -47,7 +47,7 @@ class Ranks:
         error: Exception | None = None
         try:
             yield
-        except Exception as raised:
+        except Exception as raised:  # whatever it is, the others wait to hear of it
             error = raised
         failed = self.gathered({} if error is None else {_me(): _text(error)})
         if error is not None:

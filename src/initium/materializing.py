@@ -13,7 +13,7 @@ from initium.errors import InitError, listing
 from initium.given import check_is, check_model
 from initium.here import unseen
 from initium.lines import Line
-from initium.placing import check_place, place
+from initium.placing import check_place, place, warn_of_new
 from initium.planning import Plan, plan_of
 from initium.report import Report
 from initium.streams import Seed, check_rng
@@ -71,9 +71,12 @@ def materialize(
             to_do(plan, tree, on_meta=True)
         plan = agreed(plan, ranks)  # before there is memory
         with ranks.together():
-            place(model, device, only_meta=True)
+            new = place(model, device, only_meta=True)
             todo = to_do(plan, Tree(model))  # shards that were one on meta may be two now
-        return carry_out(plan, model, todo, ranks)
+        report = carry_out(plan, model, todo, ranks)
+        with ranks.together():  # where warnings are errors, on the one rank that warns
+            warn_of_new(new)
+        return report
 
 
 def check_complete(plan: Plan, tree: Tree) -> None:

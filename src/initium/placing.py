@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def place(
     device: torch.device | str | None,
     dtype: torch.dtype | None = None,
     only_meta: bool = False,
-) -> None:
+) -> list[str]:
     """Give every parameter and buffer new memory, on another device or of another dtype.
 
     Values are not carried over. Tensors that share memory go on sharing it; the tensors stay the
@@ -37,28 +38,46 @@ def place(
             a DTensor's mesh.
         dtype: of floating-point tensors from then on; None: theirs.
         only_meta: leave tensors alone that have memory.
+
+    Returns:
+        the names of those that are new objects (see `warn_of_new`).
     """
     storages: dict[tuple[int, torch.dtype], Tensor] = {}
     moved: dict[int, Tensor] = {}
+    new: list[str] = []
+    with _flat_weights_anew(model):
+        for module, holder, local, tensor in list(_places(model)):
+            if only_meta and not tensor.is_meta:
+                continue
+            if id(tensor) not in moved:
+                target = _target(tensor, device, only_meta)
+                wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+                if (target, wanted) == (tensor.device, tensor.dtype):
+                    continue
+                moved[id(tensor)] = _exchanged(tensor, _new(tensor, target, wanted, storages))
+                new += [] if moved[id(tensor)] is tensor else [f"{type(module).__name__}.{local}"]
+            holder[local] = moved[id(tensor)]
+    return new
+
+
+def warn_of_new(names: list[str]) -> None:
+    """Name the tensors that could not stay the same objects; once they have values, or will have."""
+    if names:
+        log.warn([NEW.format(listing(names))])
+
+
+@contextmanager
+def _flat_weights_anew(model: nn.Module) -> Iterator[None]:
+    """Have recurrent layers let go of their parameters, and take them up again, as in a move.
+
+    They keep weak references, of which torch exchanges nothing, and a list that their forward uses.
+    """
     recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
     for layer in recurrent:
-        layer._flat_weight_refs = []  # torch exchanges nothing that weak references are held of
-    new: list[str] = []
-    for module, holder, local, tensor in list(_places(model)):
-        if only_meta and not tensor.is_meta:
-            continue
-        if id(tensor) not in moved:
-            target = _target(tensor, device, only_meta)
-            wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-            if (target, wanted) == (tensor.device, tensor.dtype):
-                continue
-            moved[id(tensor)] = _exchanged(tensor, _new(tensor, target, wanted, storages))
-            new += [] if moved[id(tensor)] is tensor else [f"{type(module).__name__}.{local}"]
-        holder[local] = moved[id(tensor)]
+        layer._flat_weight_refs = []
+    yield
     for layer in recurrent:
-        layer._init_flat_weights()  # as torch does after a move
-    if new:
-        log.warn([NEW.format(listing(new))])
+        layer._init_flat_weights()
 
 
 def check_place(device: object, dtype: object = None) -> None:

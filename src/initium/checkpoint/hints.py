@@ -10,7 +10,9 @@ from initium.tree import Slot
 
 def names_below(slot: Slot, below: str) -> list[str]:
     """What this tensor may be called in the file, seen from the submodule at `below`."""
-    stem = f"{below}." if below else ""
+    if not below:
+        return slot.names
+    stem = f"{below}."
     return [name.removeprefix(stem) for name in slot.names if name.startswith(stem)]
 
 

@@ -96,7 +96,7 @@ class Matcher:
         return result
 
     def _match(self, slot: Slot, result: Match) -> None:
-        names = names_below(slot, self.below) if self.below else slot.names
+        names = names_below(slot, self.below)
         found = [name for name in names if name in self.entries]
         if not found and self.stripped:
             shorter = (name.removeprefix(self.stripped) for name in names)

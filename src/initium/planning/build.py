@@ -97,7 +97,7 @@ class Planner(Noted):
         check_cover(cover)
         finished = self.user_code.finished(self.writes)
         for slot, writes in finished.items():
-            if not self.released or (id(slot.owner), slot.local) not in self.released:
+            if (id(slot.owner), slot.local) not in self.released:
                 check_writes(slot, writes)
         lines = {
             slot.name: line_of(slot, writes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 import torch
@@ -71,19 +71,17 @@ class _Escapes(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        recorder, kwargs = self.recorder, kwargs or {}
-        if not recorder.paused:
-            if func in READ_LISTS or func in ELEMENTWISE:
-                settle_all(recorder, (*args, *kwargs.values()))
-            elif func in READS:
-                settle_all(recorder, args[:1])
-            elif func in ESCAPES and is_plain(args[0]):
-                recorder.escape(args[0], ESCAPES[func])
-            if func in ELEMENTWISE and is_plain(args[0]):
-                return recorder.run_unseen(
-                    args[0], ELEMENTWISE[func], lambda: func(*args, **kwargs)
-                )
-        return func(*args, **kwargs)
+        recorder, run = self.recorder, partial(func, *args, **(kwargs or {}))
+        if recorder.paused:
+            return run()
+        if func in READ_LISTS or func in ELEMENTWISE:
+            settle_all(recorder, (*args, *run.keywords.values()))
+        elif func in READS:
+            settle_all(recorder, args[:1])
+        elif func in ESCAPES and is_plain(args[0]):
+            recorder.escape(args[0], ESCAPES[func])
+        unseen = func in ELEMENTWISE and is_plain(args[0])
+        return recorder.run_unseen(args[0], ELEMENTWISE[func], run) if unseen else run()
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is untyped
