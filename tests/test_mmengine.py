@@ -101,6 +101,15 @@ def test_the_log_of_a_run_has_the_report(tmp_path, caplog, loggers):
     assert "ConstantInit" not in caplog.text  # of a long report, in one place, as MMEngine does
 
 
+def test_whoever_silences_our_log_silences_it_there(tmp_path, caplog, loggers):
+    loggers.get_instance("quiet", log_file=str(tmp_path / "out.log"))
+    save_file({"weight": torch.ones(3, 4)}, tmp_path / "x.safetensors")
+    rule = dict(type="Pretrained", checkpoint=str(tmp_path / "x.safetensors"), to="linear")
+    with caplog.at_level("WARNING", "initium"):
+        Ours(init_cfg=rule).init_weights()
+    assert (tmp_path / "out.log").read_text() == ""
+
+
 def test_its_log_without_files_is_left_alone(caplog, loggers):
     loggers.get_instance("without a file")
     with caplog.at_level("INFO", "initium"):

@@ -45,7 +45,7 @@ def _ready() -> bool:
 
 def say(message: str) -> None:
     """One line at level INFO."""
-    if _ready():
+    if _ready() and logger.isEnabledFor(logging.INFO):
         logger.info(message)
         _write(_files_of_mmengine(), message)
 
